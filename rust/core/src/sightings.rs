@@ -1,0 +1,358 @@
+//! Sightings and activity as Arrow record batches, out of a reducer and back into one.
+//!
+//! Batches (one per hour) share their dictionaries, so numbers are comparable across batches. Two
+//! columns of the sightings table are left to whoever needs them, because they follow from others
+//! and would cost 16 bytes a row: `bucket` is the hour of `time_first`, and `count` is
+//! `count_raw` for the vantages `upstream` and `history`, else the number of bits set in
+//! `fresh_minutes`.
+
+use std::sync::{Arc, Mutex};
+
+use arrow_array::builder::{Int32Builder, ListBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, Int8Array, Int16Array, Int32Array, Int64Array, ListArray, RecordBatch,
+    StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+};
+use arrow_schema::{ArrowError, DataType, Field};
+
+use crate::link::Address;
+use crate::message::{Message, Rdata};
+use crate::name;
+use crate::rdtype::{self, rdtype_code, rdtype_text};
+use crate::reduce::{
+    Activity, Bucket, FAILURE_NAMES, HOUR_US, N_FAILURES, Reducer, Row, SavedActivity, Seen, Sighting, Vantage,
+};
+use crate::report::{Malformed, Report};
+use crate::table::Tables;
+use crate::text;
+
+/// What a reducer gives: the two tables, and what the numbers in their dictionaries stand for.
+pub struct Reduced {
+    pub sightings: Vec<RecordBatch>,
+    pub activity: Vec<RecordBatch>,
+    pub tables: Tables,
+}
+
+/// Turn the reducer into record batches on `threads` threads, giving memory back on the way.
+///
+/// # Errors
+/// When Arrow refuses a batch, which would be a fault of this crate.
+pub fn export(reducer: Reducer, threads: usize) -> Result<Reduced, ArrowError> {
+    let (mut buckets, tables) = reducer.finish();
+    if buckets.is_empty() {
+        buckets.push(Bucket::default()); // the columns must be there even when no row is
+    }
+    let dictionaries = Dictionaries::new(&buckets, &tables);
+    let n = buckets.len();
+    let queue = Mutex::new(buckets.into_iter().enumerate());
+    let work = || -> Result<Vec<(usize, RecordBatch, RecordBatch)>, ArrowError> {
+        let mut done = Vec::new();
+        while let Some((place, bucket)) = queue.lock().ok().and_then(|mut queue| queue.next()) {
+            done.push((place, sightings_batch(&bucket, &dictionaries)?, activity_batch(&bucket, &dictionaries)?));
+        }
+        Ok(done)
+    };
+    let mut batches = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads.clamp(1, n)).map(|_| scope.spawn(work)).collect();
+        let join = |handle: std::thread::ScopedJoinHandle<'_, _>| {
+            handle.join().expect("a thread that builds columns does not panic")
+        };
+        handles.into_iter().map(join).collect::<Result<Vec<_>, ArrowError>>()
+    })?
+    .concat();
+    batches.sort_by_key(|(place, ..)| *place);
+    let (sightings, activity) = batches.into_iter().map(|(_, sightings, activity)| (sightings, activity)).unzip();
+    Ok(Reduced { sightings, activity, tables })
+}
+
+struct Dictionaries {
+    names: ArrayRef,
+    rdata: ArrayRef,
+    clients: ArrayRef,
+    rdtypes: ArrayRef,
+    vantages: ArrayRef,
+    rdtype_index: Vec<i16>,
+}
+
+impl Dictionaries {
+    fn new(buckets: &[Bucket], tables: &Tables) -> Self {
+        let mut rdtype_index = vec![-1i16; 1 << 16];
+        let mut seen = Vec::new();
+        for bucket in buckets {
+            let types = bucket.rows.iter().map(|row| row.rdtype);
+            for rdtype in types.chain(bucket.activity.iter().map(|row| row.rdtype)) {
+                if rdtype_index[usize::from(rdtype)] < 0 && seen.len() < i16::MAX as usize {
+                    rdtype_index[usize::from(rdtype)] = seen.len() as i16;
+                    seen.push(rdtype_text(rdtype));
+                }
+            }
+        }
+        Dictionaries {
+            names: strings(tables.names.len(), |id, out| tables.present_name(id, out)),
+            rdata: strings(tables.entries().len(), |code, out| tables.present_rdata(code, out)),
+            clients: Arc::new(
+                tables.clients().iter().map(|address| Some(text::address(address))).collect::<StringArray>(),
+            ),
+            rdtypes: Arc::new(StringArray::from(seen)),
+            vantages: Arc::new(StringArray::from_iter_values(Vantage::ALL.map(Vantage::name))),
+            rdtype_index,
+        }
+    }
+
+    fn named(&self, ids: Vec<i32>) -> Result<ArrayRef, ArrowError> {
+        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(Int32Array::from(ids), self.names.clone())?))
+    }
+
+    fn typed(&self, types: impl Iterator<Item = u16>) -> Result<ArrayRef, ArrowError> {
+        let keys = Int16Array::from_iter_values(types.map(|rdtype| self.rdtype_index[usize::from(rdtype)]));
+        Ok(Arc::new(DictionaryArray::<Int16Type>::try_new(keys, self.rdtypes.clone())?))
+    }
+
+    fn seen_from(&self, vantages: impl Iterator<Item = Vantage>) -> Result<ArrayRef, ArrowError> {
+        let keys = Int8Array::from_iter_values(vantages.map(|vantage| vantage as i8));
+        Ok(Arc::new(DictionaryArray::<Int8Type>::try_new(keys, self.vantages.clone())?))
+    }
+}
+
+fn strings(n: usize, present: impl Fn(u32, &mut String)) -> ArrayRef {
+    let mut builder = arrow_array::builder::StringBuilder::with_capacity(n, n * 20);
+    let mut text = String::new();
+    for id in 0..n as u32 {
+        text.clear();
+        present(id, &mut text);
+        builder.append_value(&text);
+    }
+    Arc::new(builder.finish())
+}
+
+fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
+}
+
+fn counts(values: impl Iterator<Item = u64>) -> ArrayRef {
+    Arc::new(Int64Array::from_iter_values(values.map(|value| i64::try_from(value).unwrap_or(i64::MAX))))
+}
+
+fn sightings_batch(bucket: &Bucket, dictionaries: &Dictionaries) -> Result<RecordBatch, ArrowError> {
+    let rows = &bucket.rows;
+    let seen = || (0..rows.len()).map(|place| bucket.seen(place));
+    let rdata = Int32Array::from_iter_values(bucket.rdata.iter().map(|code| *code as i32));
+    let ttl = |pick: fn(&Row) -> u32| -> ArrayRef {
+        if rows.iter().all(Row::has_ttl) {
+            return Arc::new(UInt32Array::from_iter_values(rows.iter().map(pick)));
+        }
+        Arc::new(rows.iter().map(|row| row.has_ttl().then(|| pick(row))).collect::<UInt32Array>())
+    };
+    RecordBatch::try_from_iter_with_nullable([
+        ("owner", dictionaries.named(rows.iter().map(|row| row.owner as i32).collect())?, false),
+        ("rdtype", dictionaries.typed(rows.iter().map(|row| row.rdtype))?, false),
+        (
+            "rdata",
+            Arc::new(DictionaryArray::<Int32Type>::try_new(rdata, dictionaries.rdata.clone())?) as ArrayRef,
+            false,
+        ),
+        ("time_first", times(seen().map(|seen| seen.time_first)), false),
+        ("time_last", times(seen().map(|seen| seen.time_last)), false),
+        ("count_raw", counts(seen().map(|seen| seen.count_raw)), false),
+        ("ttl_max", ttl(|row| row.ttl_max), true),
+        ("ttl_min", ttl(|row| row.ttl_min), true),
+        ("vantage", dictionaries.seen_from(rows.iter().map(|row| row.vantage))?, false),
+        ("fresh_minutes", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.fresh_minutes))), false),
+    ])
+}
+
+fn activity_batch(bucket: &Bucket, dictionaries: &Dictionaries) -> Result<RecordBatch, ArrowError> {
+    let rows = &bucket.activity;
+    let fresh = |row: &Activity| match row.vantage {
+        Vantage::Upstream | Vantage::History => row.responses,
+        _ => u64::from(row.fresh_minutes.count_ones()),
+    };
+    let mut columns = vec![
+        ("owner", dictionaries.named(rows.iter().map(|row| row.owner as i32).collect())?, false),
+        ("rdtype", dictionaries.typed(rows.iter().map(|row| row.rdtype))?, false),
+        ("bucket", times(rows.iter().map(|_| bucket.hour * HOUR_US)), false),
+        ("vantage", dictionaries.seen_from(rows.iter().map(|row| row.vantage))?, false),
+        ("responses", counts(rows.iter().map(|row| row.responses)), false),
+        ("fresh_responses", counts(rows.iter().map(fresh)), false),
+        (
+            "fresh_minutes",
+            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.fresh_minutes))) as ArrayRef,
+            false,
+        ),
+        ("answers_sum", counts(rows.iter().map(|row| row.answers_sum)), false),
+        ("answers_max", counts(rows.iter().map(|row| u64::from(row.answers_max))), false),
+    ];
+    for (index, name) in FAILURE_NAMES.into_iter().enumerate() {
+        columns.push((name, counts(rows.iter().map(|row| bucket.failures_of(row)[index])), false));
+    }
+    columns.push(("n_clients", counts(rows.iter().map(|row| bucket.n_clients(row))), false));
+    columns.push(("clients", Arc::new(client_lists(bucket, dictionaries)?), false));
+    RecordBatch::try_from_iter_with_nullable(columns)
+}
+
+fn client_lists(bucket: &Bucket, dictionaries: &Dictionaries) -> Result<ListArray, ArrowError> {
+    let mut builder = ListBuilder::new(Int32Builder::new());
+    for row in &bucket.activity {
+        for id in bucket.clients_of(row) {
+            builder.values().append_value(id as i32);
+        }
+        builder.append(true);
+    }
+    let (_, offsets, ids, _) = builder.finish().into_parts();
+    let values =
+        DictionaryArray::<Int32Type>::try_new(ids.as_primitive::<Int32Type>().clone(), dictionaries.clients.clone())?;
+    let field = Field::new("item", values.data_type().clone(), false);
+    ListArray::try_new(Arc::new(field), offsets, Arc::new(values), None)
+}
+
+/// A named column of plain strings, integers or times; the Python side casts before it calls.
+struct Columns<'a>(&'a RecordBatch);
+
+impl<'a> Columns<'a> {
+    fn any(&self, name: &str, expected: &DataType) -> Result<&'a ArrayRef, String> {
+        let column = self.0.column_by_name(name).ok_or_else(|| format!("column {name} is missing"))?;
+        if column.data_type() != expected {
+            return Err(format!("column {name} is {}, {expected} is needed", column.data_type()));
+        }
+        Ok(column)
+    }
+
+    fn strings(&self, name: &str) -> Result<&'a StringArray, String> {
+        Ok(self.any(name, &DataType::Utf8)?.as_string::<i32>())
+    }
+
+    fn numbers(&self, name: &str) -> Result<&'a Int64Array, String> {
+        Ok(self.any(name, &DataType::Int64)?.as_primitive::<Int64Type>())
+    }
+
+    fn bits(&self, name: &str) -> Result<&'a UInt64Array, String> {
+        Ok(self.any(name, &DataType::UInt64)?.as_primitive::<UInt64Type>())
+    }
+
+    fn seconds(&self, name: &str) -> Result<&'a UInt32Array, String> {
+        Ok(self.any(name, &DataType::UInt32)?.as_primitive::<UInt32Type>())
+    }
+
+    fn times(&self, name: &str) -> Result<&'a TimestampMicrosecondArray, String> {
+        let expected = DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, Some("UTC".into()));
+        Ok(self.any(name, &expected)?.as_primitive::<TimestampMicrosecondType>())
+    }
+}
+
+/// Take a batch of saved sightings back in. Rows that are none are counted in `report`.
+///
+/// # Errors
+/// A sentence when a column is missing or of another type.
+pub fn import_sightings(batch: &RecordBatch, reducer: &mut Reducer, report: &mut Report) -> Result<(), String> {
+    let columns = Columns(batch);
+    let (owner, rdtype, rdata) = (columns.strings("owner")?, columns.strings("rdtype")?, columns.strings("rdata")?);
+    let (first, last) = (columns.times("time_first")?, columns.times("time_last")?);
+    let (count_raw, vantage) = (columns.numbers("count_raw")?, columns.strings("vantage")?);
+    let (ttl_max, ttl_min) = (columns.seconds("ttl_max")?, columns.seconds("ttl_min")?);
+    let fresh = columns.bits("fresh_minutes")?;
+    let mut message = Message::default();
+    for row in 0..batch.num_rows() {
+        let place = report.items + 1;
+        message.clear();
+        let sighting = (|| {
+            let rdtype = rdtype_code(rdtype.value(row))?;
+            Some(Sighting {
+                owner: message.add_name(owner.value(row)).ok()?,
+                rdtype,
+                rdata: rdata_from_text(&mut message, rdtype, rdata.value(row)).ok()?,
+                hour: first.value(row).div_euclid(HOUR_US),
+                seen: Seen {
+                    time_first: first.value(row),
+                    time_last: last.value(row),
+                    count_raw: u64::try_from(count_raw.value(row)).ok()?,
+                },
+                fresh_minutes: fresh.value(row),
+                ttl: (ttl_max.is_valid(row) && ttl_min.is_valid(row)).then(|| (ttl_max.value(row), ttl_min.value(row))),
+                vantage: Vantage::from_name(vantage.value(row))?,
+            })
+        })();
+        match sighting {
+            Some(sighting) => {
+                reducer.add_sighting(&message, &sighting);
+                report.decoded(sighting.seen.time_first, 1);
+            }
+            None => report.malformed(Malformed::BadField, place),
+        }
+    }
+    Ok(())
+}
+
+/// Take a batch of saved activity back in.
+///
+/// # Errors
+/// A sentence when a column is missing or of another type, or a row is none.
+pub fn import_activity(batch: &RecordBatch, reducer: &mut Reducer) -> Result<(), String> {
+    let columns = Columns(batch);
+    let (owner, rdtype, vantage) = (columns.strings("owner")?, columns.strings("rdtype")?, columns.strings("vantage")?);
+    let (bucket, fresh) = (columns.times("bucket")?, columns.bits("fresh_minutes")?);
+    let (responses, sum, max) =
+        (columns.numbers("responses")?, columns.numbers("answers_sum")?, columns.numbers("answers_max")?);
+    let n_clients = columns.numbers("n_clients")?;
+    let mut failures = Vec::with_capacity(N_FAILURES);
+    for name in FAILURE_NAMES {
+        failures.push(columns.numbers(name)?);
+    }
+    let lists = batch
+        .column_by_name("clients")
+        .and_then(|column| column.as_list_opt::<i32>())
+        .ok_or("column clients is missing or no list")?;
+    let mut wire = Vec::new();
+    for row in 0..batch.num_rows() {
+        let broken = || format!("activity row {row} cannot be read: {} {}", owner.value(row), rdtype.value(row));
+        let values = lists.value(row);
+        let listed = values.as_string_opt::<i32>().ok_or_else(broken)?;
+        let clients: Vec<Address> = listed.iter().flatten().filter_map(text::parse_address).collect();
+        let number = |array: &Int64Array| u64::try_from(array.value(row)).map_err(|_| broken());
+        let mut counted = [0; N_FAILURES];
+        for (slot, array) in counted.iter_mut().zip(&failures) {
+            *slot = number(array)?;
+        }
+        wire.clear();
+        name::parse(owner.value(row), &mut wire).map_err(|_| broken())?;
+        reducer.add_activity(
+            &wire,
+            &SavedActivity {
+                rdtype: rdtype_code(rdtype.value(row)).ok_or_else(broken)?,
+                hour: bucket.value(row).div_euclid(HOUR_US),
+                vantage: Vantage::from_name(vantage.value(row)).ok_or_else(broken)?,
+                responses: number(responses)?,
+                fresh_minutes: fresh.value(row),
+                answers_sum: number(sum)?,
+                answers_max: u32::try_from(max.value(row)).map_err(|_| broken())?,
+                failures: counted,
+                clients: &clients,
+                sampled: number(n_clients)? > clients.len() as u64,
+            },
+        );
+    }
+    Ok(())
+}
+
+/// Rdata from presentation form: addresses and names by their value, anything else by its text.
+///
+/// # Errors
+/// [`Malformed::BadField`] when an address or a name is none.
+pub fn rdata_from_text(message: &mut Message, rdtype: u16, text: &str) -> Result<Rdata, Malformed> {
+    match rdtype {
+        rdtype::A => {
+            let address: std::net::Ipv4Addr = text.parse().map_err(|_| Malformed::BadField)?;
+            Ok(Rdata::A(address.into()))
+        }
+        rdtype::AAAA => {
+            let address: std::net::Ipv6Addr = text.parse().map_err(|_| Malformed::BadField)?;
+            Ok(Rdata::Bytes(message.add_bytes(&address.octets())))
+        }
+        _ if rdtype::is_name_type(rdtype) => message.add_name(text).map(Rdata::Name),
+        _ => Ok(match crate::rdata::parse(rdtype, text) {
+            Some(bytes) => Rdata::Bytes(message.add_bytes(&bytes)),
+            None => Rdata::Text(message.add_bytes(text.as_bytes())),
+        }),
+    }
+}

@@ -1,0 +1,343 @@
+//! Python binding of `unflux-core`. It converts and releases the GIL; it decides nothing.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow_array::{Array, Int32Array, RecordBatch, StringArray, make_array};
+use arrow_pyarrow::{PyArrowType, ToPyArrow};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use unflux_core::{answers, cof, enrich, pcap, reduce, report, rollup, sightings, text, zeek};
+
+type Batch = PyArrowType<RecordBatch>;
+type Batches<'py> = Vec<Bound<'py, PyAny>>;
+type Sniff = fn(&[u8]) -> bool;
+type ArrayData = PyArrowType<arrow_data::ArrayData>;
+
+/// How far reading is, and a way to stop it from another thread.
+#[pyclass(frozen, module = "unflux._native")]
+#[derive(Default)]
+struct Progress(Arc<text::Progress>);
+
+#[pymethods]
+impl Progress {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes of the input files read so far.
+    #[getter]
+    fn bytes(&self) -> u64 {
+        self.0.bytes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Make the reading end at the next chance; what was read stays.
+    fn cancel(&self) {
+        self.0.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+fn tallies<'py, K>(
+    py: Python<'py>,
+    map: &std::collections::BTreeMap<K, report::Tally>,
+    name: impl Fn(&K) -> &'static str,
+) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    for (kind, tally) in map {
+        let entry = PyDict::new(py);
+        entry.set_item("count", tally.count)?;
+        entry.set_item("first", tally.first)?;
+        out.set_item(name(kind), entry)?;
+    }
+    Ok(out)
+}
+
+fn books<'py>(py: Python<'py>, report: &report::Report) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("items", report.items)?;
+    out.set_item("decoded", report.decoded)?;
+    out.set_item("records", report.records)?;
+    out.set_item("skipped", tallies(py, &report.skipped, |kind| kind.name())?)?;
+    out.set_item("malformed", tallies(py, &report.malformed, |kind| kind.name())?)?;
+    out.set_item("oddities", tallies(py, &report.oddities, |kind| kind)?)?;
+    out.set_item("records_left_out", tallies(py, &report.records_left_out, |kind| kind)?)?;
+    out.set_item("time_first_us", report.time_range_us.map(|range| range.0))?;
+    out.set_item("time_last_us", report.time_range_us.map(|range| range.1))?;
+    Ok(out)
+}
+
+fn options(ports: Vec<u16>, vantage: &str, since_us: i64, until_us: i64, threads: usize) -> PyResult<pcap::Options> {
+    let vantage = reduce::Vantage::from_name(vantage)
+        .ok_or_else(|| PyValueError::new_err(format!("vantage is unknown, client or upstream, not {vantage:?}")))?;
+    Ok(pcap::Options { ports, vantage, since_us, until_us, threads })
+}
+
+/// Folds responses into sightings and activity; `finish` empties it.
+#[pyclass(module = "unflux._native")]
+struct Reducer(Option<reduce::Reducer>);
+
+/// (books, sentence that says why reading broke off or None)
+type Outcome<'py> = PyResult<(Bound<'py, PyDict>, Option<String>)>;
+
+impl Reducer {
+    fn inner(&mut self) -> PyResult<&mut reduce::Reducer> {
+        self.0.as_mut().ok_or_else(|| PyRuntimeError::new_err("this Reducer is finished; make a new one"))
+    }
+
+    fn run<'py>(
+        &mut self,
+        py: Python<'py>,
+        read: impl FnOnce(&mut reduce::Reducer, &mut report::Report) -> Result<(), String> + Send,
+    ) -> Outcome<'py> {
+        let reducer = self.inner()?;
+        let mut report = report::Report::default();
+        let error = py.detach(|| read(reducer, &mut report)).err();
+        Ok((books(py, &report)?, error))
+    }
+}
+
+#[pymethods]
+impl Reducer {
+    #[new]
+    fn new(keep_clients: bool) -> Self {
+        Reducer(Some(reduce::Reducer::new(keep_clients)))
+    }
+
+    #[pyo3(signature = (path, progress, *, ports, vantage, since_us, until_us, threads))]
+    #[allow(clippy::too_many_arguments)]
+    fn read_pcap<'py>(
+        &mut self,
+        py: Python<'py>,
+        path: PathBuf,
+        progress: &Progress,
+        ports: Vec<u16>,
+        vantage: &str,
+        since_us: i64,
+        until_us: i64,
+        threads: usize,
+    ) -> Outcome<'py> {
+        let options = options(ports, vantage, since_us, until_us, threads)?;
+        let progress = progress.0.clone();
+        self.run(py, move |reducer, report| pcap::reduce(&path, &options, reducer, report, &progress))
+    }
+
+    #[pyo3(signature = (path, progress, *, vantage, since_us, until_us))]
+    fn read_zeek<'py>(
+        &mut self,
+        py: Python<'py>,
+        path: PathBuf,
+        progress: &Progress,
+        vantage: &str,
+        since_us: i64,
+        until_us: i64,
+    ) -> Outcome<'py> {
+        let options = options(Vec::new(), vantage, since_us, until_us, 1)?;
+        let progress = progress.0.clone();
+        self.run(py, move |reducer, report| zeek::read(&path, &options, reducer, report, &progress))
+    }
+
+    #[pyo3(signature = (path, progress, *, since_us, until_us))]
+    fn read_cof<'py>(
+        &mut self,
+        py: Python<'py>,
+        path: PathBuf,
+        progress: &Progress,
+        since_us: i64,
+        until_us: i64,
+    ) -> Outcome<'py> {
+        let options = pcap::Options { since_us, until_us, ..pcap::Options::default() };
+        let progress = progress.0.clone();
+        self.run(py, move |reducer, report| cof::read(&path, &options, reducer, report, &progress))
+    }
+
+    /// Take in rows of the answers table; the rows of one response must be in one batch.
+    fn add_answers<'py>(&mut self, py: Python<'py>, batch: Batch) -> Outcome<'py> {
+        self.run(py, move |reducer, report| answers::import(&batch.0, reducer, report))
+    }
+
+    fn add_sightings<'py>(&mut self, py: Python<'py>, batch: Batch) -> Outcome<'py> {
+        self.run(py, move |reducer, report| sightings::import_sightings(&batch.0, reducer, report))
+    }
+
+    fn add_activity<'py>(&mut self, py: Python<'py>, batch: Batch) -> Outcome<'py> {
+        self.run(py, move |reducer, _| sightings::import_activity(&batch.0, reducer))
+    }
+
+    /// (sightings, activity) as record batches, one per hour.
+    #[pyo3(signature = (threads=1))]
+    fn finish<'py>(&mut self, py: Python<'py>, threads: usize) -> PyResult<(Batches<'py>, Batches<'py>)> {
+        self.inner()?;
+        let reducer = self.0.take().unwrap_or_default();
+        let reduced = py
+            .detach(|| sightings::export(reducer, threads))
+            .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        let to_python =
+            |batches: Vec<RecordBatch>| batches.iter().map(|batch| batch.to_pyarrow(py)).collect::<PyResult<Vec<_>>>();
+        Ok((to_python(reduced.sightings)?, to_python(reduced.activity)?))
+    }
+}
+
+/// Read a capture or log into the answers table: `out(record_batch)` is called as it grows.
+///
+/// Returns (books, error or None, number for the next response).
+#[pyfunction]
+#[pyo3(signature = (format, path, progress, out, *, first_response, keep_clients, ports, vantage, since_us, until_us))]
+#[allow(clippy::too_many_arguments)]
+fn read_answers<'py>(
+    py: Python<'py>,
+    format: &str,
+    path: PathBuf,
+    progress: &Progress,
+    out: Py<PyAny>,
+    first_response: u64,
+    keep_clients: bool,
+    ports: Vec<u16>,
+    vantage: &str,
+    since_us: i64,
+    until_us: i64,
+) -> PyResult<(Bound<'py, PyDict>, Option<String>, u64)> {
+    let options = options(ports, vantage, since_us, until_us, 1)?;
+    let progress = progress.0.clone();
+    let is_pcap = match format {
+        "pcap" => true,
+        "zeek" => false,
+        other => return Err(PyValueError::new_err(format!("{other:?} does not hold single answers"))),
+    };
+    let mut report = report::Report::default();
+    let mut failed = None;
+    let (error, next) = py.detach(|| {
+        let mut sink = answers::Answers::new(first_response, keep_clients, |batch: RecordBatch| {
+            let handed = Python::attach(|py| out.call1(py, PyTuple::new(py, [batch.to_pyarrow(py)?])?).map(|_| ()));
+            if let Err(error) = handed {
+                progress.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+                failed.get_or_insert(error);
+            }
+        });
+        let result = if is_pcap {
+            pcap::read(&path, &options, &mut sink, &mut report, &progress)
+        } else {
+            zeek::read(&path, &options, &mut sink, &mut report, &progress)
+        };
+        (result.err(), sink.finish())
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let next = next.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    Ok((books(py, &report)?, error, next))
+}
+
+/// The format of a file by its first bytes (unpacked): "pcap", "zeek", "cof", or None.
+#[pyfunction]
+fn sniff(head: &[u8]) -> Option<&'static str> {
+    let known: [(&str, Sniff); 3] = [("pcap", pcap::is_pcap), ("zeek", zeek::is_zeek), ("cof", cof::is_cof)];
+    known.into_iter().find(|(_, is)| is(head)).map(|(name, _)| name)
+}
+
+/// An MMDB file that maps addresses to origin AS, organisation or country.
+#[pyclass(frozen, module = "unflux._native")]
+struct AddressTable(enrich::Table);
+
+#[pymethods]
+impl AddressTable {
+    #[new]
+    fn new(path: PathBuf) -> PyResult<Self> {
+        enrich::Table::open(&path).map(AddressTable).map_err(PyValueError::new_err)
+    }
+
+    /// (database type, build time in seconds since the epoch), as the file says.
+    fn about(&self) -> (String, u64) {
+        self.0.about()
+    }
+}
+
+fn as_strings(data: ArrayData) -> PyResult<StringArray> {
+    let array = make_array(data.0);
+    array
+        .as_any()
+        .downcast_ref::<StringArray>()
+        .cloned()
+        .ok_or_else(|| PyValueError::new_err(format!("an array of strings is needed, not {}", array.data_type())))
+}
+
+/// Look up every address: prefix, origin_asn, organisation, country, special; null for no address.
+#[pyfunction]
+#[pyo3(signature = (addresses, asn=None, country=None))]
+fn locate<'py>(
+    py: Python<'py>,
+    addresses: ArrayData,
+    asn: Option<&AddressTable>,
+    country: Option<&AddressTable>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let addresses = as_strings(addresses)?;
+    let (asn, country) = (asn.map(|table| &table.0), country.map(|table| &table.0));
+    let batch = py.detach(|| enrich::locate(&addresses, asn, country));
+    batch.map_err(|error| PyRuntimeError::new_err(error.to_string()))?.to_pyarrow(py)
+}
+
+/// The Public Suffix List, from the bytes of its file.
+#[pyclass(frozen, module = "unflux._native")]
+struct Suffixes(enrich::Suffixes);
+
+#[pymethods]
+impl Suffixes {
+    #[new]
+    fn new(list: &[u8]) -> PyResult<Self> {
+        enrich::Suffixes::parse(list).map(Suffixes).map_err(PyValueError::new_err)
+    }
+
+    /// registered_domain and suffix_section ("icann", "private" or null) of every name.
+    fn registered_domains<'py>(&self, py: Python<'py>, names: ArrayData) -> PyResult<Bound<'py, PyAny>> {
+        let names = as_strings(names)?;
+        let batch = py.detach(|| self.0.registered_domains(&names));
+        batch.map_err(|error| PyRuntimeError::new_err(error.to_string()))?.to_pyarrow(py)
+    }
+}
+
+/// Counts per name out of sightings; see `unflux_core::rollup`.
+#[pyfunction]
+fn roll_up<'py>(
+    py: Python<'py>,
+    sightings: Vec<Batch>,
+    activity: Vec<Batch>,
+    places: Batch,
+    domains: ArrayData,
+    threads: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    let domains = make_array(domains.0);
+    let domains = domains
+        .as_any()
+        .downcast_ref::<Int32Array>()
+        .ok_or_else(|| PyValueError::new_err("domains must be the int32 keys of a dictionary"))?;
+    let batches = |list: Vec<Batch>| list.into_iter().map(|batch| batch.0).collect::<Vec<RecordBatch>>();
+    let (sightings, activity) = (batches(sightings), batches(activity));
+    let rolled = py.detach(|| rollup::rollup(&sightings, &activity, &places.0, domains, threads));
+    rolled.map_err(PyValueError::new_err)?.to_pyarrow(py)
+}
+
+/// Kinds of skipped and malformed items, for the documentation and its test.
+#[pyfunction]
+fn kinds() -> HashMap<&'static str, Vec<&'static str>> {
+    HashMap::from([
+        ("skipped", report::Skip::ALL.iter().map(|kind| kind.name()).collect()),
+        ("malformed", report::Malformed::ALL.iter().map(|kind| kind.name()).collect()),
+    ])
+}
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<Progress>()?;
+    module.add_class::<Reducer>()?;
+    module.add_class::<AddressTable>()?;
+    module.add_class::<Suffixes>()?;
+    module.add_function(wrap_pyfunction!(read_answers, module)?)?;
+    module.add_function(wrap_pyfunction!(sniff, module)?)?;
+    module.add_function(wrap_pyfunction!(locate, module)?)?;
+    module.add_function(wrap_pyfunction!(roll_up, module)?)?;
+    module.add_function(wrap_pyfunction!(kinds, module)?)?;
+    Ok(())
+}
