@@ -1,0 +1,90 @@
+"""The Rust core (`rust/py/src/lib.rs`)."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+__version__: str
+
+type Outcome = tuple[dict[str, Any], str | None]
+
+class Progress:
+    def __new__(cls) -> Progress: ...
+    @property
+    def bytes(self) -> int: ...
+    def cancel(self) -> None: ...
+
+class Reducer:
+    def __new__(cls, keep_clients: bool) -> Reducer: ...
+    def read_pcap(
+        self,
+        path: str | os.PathLike[str],
+        progress: Progress,
+        *,
+        ports: Sequence[int],
+        vantage: str,
+        since_us: int,
+        until_us: int,
+        threads: int,
+    ) -> Outcome: ...
+    def read_zeek(
+        self,
+        path: str | os.PathLike[str],
+        progress: Progress,
+        *,
+        vantage: str,
+        since_us: int,
+        until_us: int,
+    ) -> Outcome: ...
+    def read_cof(
+        self,
+        path: str | os.PathLike[str],
+        progress: Progress,
+        *,
+        since_us: int,
+        until_us: int,
+    ) -> Outcome: ...
+    def add_answers(self, batch: pa.RecordBatch) -> Outcome: ...
+    def add_sightings(self, batch: pa.RecordBatch) -> Outcome: ...
+    def add_activity(self, batch: pa.RecordBatch) -> Outcome: ...
+    def finish(self, threads: int = 1) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]: ...
+
+def read_answers(
+    format: str,
+    path: str | os.PathLike[str],
+    progress: Progress,
+    out: Callable[[pa.RecordBatch], None],
+    *,
+    first_response: int,
+    keep_clients: bool,
+    ports: Sequence[int],
+    vantage: str,
+    since_us: int,
+    until_us: int,
+) -> tuple[dict[str, Any], str | None, int]: ...
+def sniff(head: bytes) -> str | None: ...
+
+class AddressTable:
+    def __new__(cls, path: str | os.PathLike[str]) -> AddressTable: ...
+    def about(self) -> tuple[str, int]: ...
+
+def locate(
+    addresses: pa.Array[Any],
+    asn: AddressTable | None = None,
+    country: AddressTable | None = None,
+) -> pa.RecordBatch: ...
+
+class Suffixes:
+    def __new__(cls, list: bytes) -> Suffixes: ...
+    def registered_domains(self, names: pa.Array[Any]) -> pa.RecordBatch: ...
+
+def roll_up(
+    sightings: Sequence[pa.RecordBatch],
+    activity: Sequence[pa.RecordBatch],
+    places: pa.RecordBatch,
+    domains: pa.Array[Any],
+    threads: int,
+) -> pa.RecordBatch: ...
+def kinds() -> dict[str, list[str]]: ...

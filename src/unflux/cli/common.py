@@ -1,0 +1,109 @@
+"""What commands share: their options, progress, and how they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+from unflux.cli.times import parse_us
+from unflux.errors import UnfluxError
+from unflux.sightings import OnProgress
+from unflux.sources.base import ANY_TIME_US, ReadOptions
+
+EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_FOUND = 0, 1, 2, 3
+
+Paths = Annotated[
+    list[Path], typer.Argument(help="Captures, logs, or datasets of unflux; - is standard input.")
+]
+Format = Annotated[
+    str | None, typer.Option("--format", help="Format of the input; told by content otherwise.")
+]
+Ports = Annotated[list[int], typer.Option("--port", help="UDP port of DNS in captures.")]
+Vantage = Annotated[
+    str, typer.Option(help="Where it was captured: client (below a cache), upstream or unknown.")
+]
+Since = Annotated[str | None, typer.Option(help="Only from this time on.")]
+Until = Annotated[str | None, typer.Option(help="Only before this time.")]
+Clients = Annotated[bool, typer.Option("--clients/--no-clients", help="Keep clients' addresses.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first thing that is wrong.")]
+AsnDb = Annotated[Path | None, typer.Option(help="MMDB file: address to origin AS.")]
+CountryDb = Annotated[Path | None, typer.Option(help="MMDB file: address to country.")]
+DetectorOption = Annotated[str, typer.Option("--detector", help="Which detector judges.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def read_options(
+    *,
+    ports: list[int],
+    vantage: str,
+    since: str | None,
+    until: str | None,
+    clients: bool,
+) -> ReadOptions:
+    """Options as the sources take them."""
+    if vantage not in ("client", "upstream", "unknown"):
+        raise typer.BadParameter(f"vantage is client, upstream or unknown, not {vantage!r}")
+    if any(not 0 < port < 65_536 for port in ports):
+        raise typer.BadParameter("a port is a number from 1 to 65535")
+    now = datetime.now(UTC)
+    try:
+        since_us = parse_us(since, now) if since else ANY_TIME_US[0]
+        until_us = parse_us(until, now) if until else ANY_TIME_US[1]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return ReadOptions(
+        ports=tuple(ports),
+        vantage=vantage,
+        since_us=since_us,
+        until_us=until_us,
+        threads=os.cpu_count() or 1,
+        keep_clients=clients,
+    )
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[OnProgress | None]:
+    """A bar on standard error where that is a terminal; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with Progress(
+        "{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=errors
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+
+
+@contextmanager
+def clean_end() -> Iterator[None]:
+    """Turn what may go wrong into one sentence on standard error and an exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except UnfluxError as error:
+        errors.print(f"unflux: {error}", markup=False)
+        raise typer.Exit(EXIT_ERROR) from None
+    except ValueError as error:
+        errors.print(f"unflux: {error}", markup=False)
+        raise typer.Exit(EXIT_USAGE) from None
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(EXIT_OK) from None
+        errors.print(f"unflux: {error.filename or ''}: {error.strerror}", markup=False)
+        raise typer.Exit(EXIT_ERROR) from None
+    except KeyboardInterrupt:
+        errors.print("unflux: stopped; nothing was written", markup=False)
+        raise typer.Exit(128 + signal.SIGINT) from None

@@ -1,0 +1,150 @@
+"""`unflux decode`: captures and logs to tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+
+from unflux import sightings, sources, tables
+from unflux._native import Progress
+from unflux.cli import common
+from unflux.errors import MalformedInput, UnfluxError
+from unflux.sightings import Input, OnProgress
+from unflux.sources.base import AnswerSource, Books, ReadOptions
+
+SUFFIXES = (".parquet",)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(decode)
+
+
+def decode(
+    paths: common.Paths,
+    to: Annotated[
+        Path, typer.Option(help="answers….parquet or sightings….parquet: the table to write.")
+    ],
+    sensor: Annotated[str | None, typer.Option(help="Name of the sensor, for answers.")] = None,
+    format_name: common.Format = None,
+    ports: common.Ports = [53],  # noqa: B006  typer copies it
+    vantage: common.Vantage = "unknown",
+    since: common.Since = None,
+    until: common.Until = None,
+    clients: common.Clients = True,
+    strict: common.Strict = False,
+) -> None:
+    """Decode captures and logs to the answers or the sightings table (Parquet)."""
+    options = common.read_options(
+        ports=ports, vantage=vantage, since=since, until=until, clients=clients
+    )
+    kind = next((kind for kind in ("answers", "sightings") if to.stem.startswith(kind)), None)
+    if kind is None or to.suffix not in SUFFIXES:
+        raise typer.BadParameter("--to is answers….parquet or sightings….parquet", param_hint="to")
+    with common.clean_end():
+        with (
+            sources.standard_input_as_file(paths) as files,
+            common.progress_bar("decoding") as on_progress,
+        ):
+            if kind == "answers":
+                inputs = decode_answers(files, to, options, format_name, sensor, strict, on_progress)
+            else:
+                history = sightings.reduce(
+                    files, options, format_name=format_name, strict=strict, on_progress=on_progress
+                )
+                sightings.write_table(history.sightings_table(), to)
+                inputs = history.inputs
+        for one in inputs:
+            print_books(one)
+    raise typer.Exit(common.EXIT_ERROR if any(one.books.error for one in inputs) else 0)
+
+
+class Writer(Protocol):
+    """Takes batches of the answers table."""
+
+    def __call__(self, batch: pa.RecordBatch) -> None: ...
+
+
+def decode_answers(
+    paths: list[Path],
+    to: Path,
+    options: ReadOptions,
+    format_name: str | None,
+    sensor: str | None,
+    strict: bool,
+    on_progress: OnProgress | None,
+) -> list[Input]:
+    """Write the answers of all files, batch by batch, whole or not at all."""
+    files = list(sources.expand(paths))
+    total = sum(sources.size_of(path) for path in files)
+    progress, inputs, following = Progress(), [], 0
+    with _answers_file(to, sensor) as write:
+        for path in files:
+            job = _reading(path, format_name, write, following, options, progress)
+            done, following = sightings.run_interruptibly(job, progress, on_progress, total)
+            inputs.append(done)
+            fault = done.books.first_fault(str(path))
+            if strict and (done.books.error or fault):
+                raise MalformedInput(fault) if fault else UnfluxError(f"{path}: {done.books.error}")
+    return inputs
+
+
+def _reading(
+    path: Path,
+    format_name: str | None,
+    write: Writer,
+    following: int,
+    options: ReadOptions,
+    progress: Progress,
+) -> Callable[[], tuple[Input, int]]:
+    """The job of reading one file."""
+
+    def job() -> tuple[Input, int]:
+        source = sources.choose(path, format_name)
+        if isinstance(source, str):
+            return Input(path, None, Books(error=source)), following
+        if not hasattr(source, "read_answers"):
+            sentence = f"{source.title} holds no single answers; decode it to sightings"
+            return Input(path, source.name, Books(error=sentence)), following
+        answers: AnswerSource = source
+        books, after = answers.read_answers(path, write, following, options, progress)
+        return Input(path, source.name, books), after
+
+    return job
+
+
+@contextmanager
+def _answers_file(to: Path, sensor: str | None) -> Any:
+    """A writer of batches into a Parquet file that appears when all went well."""
+    with (
+        sightings.whole_file(to) as temporary,
+        pq.ParquetWriter(temporary, tables.ANSWERS, compression="zstd") as out,
+    ):
+
+        def write(batch: pa.RecordBatch) -> None:
+            table = sightings.plain(pa.Table.from_batches([batch]))
+            named = pa.array([sensor] * table.num_rows, pa.string())
+            table = table.append_column("sensor", named).select(tables.ANSWERS.names)
+            out.write_table(table.cast(tables.ANSWERS))
+
+        yield write
+
+
+def print_books(one: Input) -> None:
+    """What became of a file's items, on standard error."""
+    books = one.books
+    common.errors.print(
+        f"{one.path}: {books.items} items, {books.decoded} decoded, {books.records} records",
+        markup=False,
+    )
+    for title, tallies in (("left out", books.skipped), ("malformed", books.malformed)):
+        for kind, tally in tallies.items():
+            text = f"  {title}: {tally.count} {kind}, first at {tally.first}"
+            common.errors.print(text, markup=False)
+    if books.error:
+        common.errors.print(f"unflux: {one.path}: {books.error}", markup=False)

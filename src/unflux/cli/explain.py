@@ -1,0 +1,59 @@
+"""`unflux explain`: everything about one name."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+import typer
+from rich.console import Console
+
+from unflux import pipeline, sources
+from unflux.cli import common
+from unflux.errors import UnfluxError
+from unflux.features import FEATURES
+from unflux.pipeline import ScanOptions
+from unflux.share import table
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(explain)
+
+
+def explain(
+    name: str,
+    paths: common.Paths,
+    format_name: common.Format = None,
+    asn_db: common.AsnDb = None,
+    country_db: common.CountryDb = None,
+    detector: common.DetectorOption = "unflux",
+    ports: common.Ports = [53],  # noqa: B006  typer copies it
+    vantage: common.Vantage = "unknown",
+    since: common.Since = None,
+    until: common.Until = None,
+    clients: common.Clients = True,
+    as_json: common.AsJson = False,
+) -> None:
+    """Say why a name has its verdict: reasons, explanations tried, addresses, all features."""
+    read = common.read_options(
+        ports=ports, vantage=vantage, since=since, until=until, clients=clients
+    )
+    options = ScanOptions(
+        read=read,
+        format_name=format_name,
+        asn_db=asn_db,
+        country_db=country_db,
+        detector_id=detector,
+    )
+    with common.clean_end():
+        with sources.standard_input_as_file(paths) as files:
+            found = pipeline.explain(files, name, options)
+        if found is None:
+            raise UnfluxError(f"{name} is not in the input")
+        finding, row = found
+        features = {feature.name: row[feature.name] for feature in FEATURES}
+        if as_json:
+            encoded = msgspec.json.encode({"finding": finding, "features": features})
+            sys.stdout.buffer.write(encoded + b"\n")
+        else:
+            table.show_finding(finding, features, Console())

@@ -1,0 +1,101 @@
+"""`unflux scan`: find flux in captures, logs and datasets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from unflux import pipeline, sources
+from unflux.cli import common
+from unflux.pipeline import LISTED_SCORE, Scan, ScanOptions
+from unflux.share import files, json, table
+
+TABLE_WIDTH = 140
+"""Columns of the table where standard output is no terminal."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(scan)
+
+
+def scan(
+    paths: common.Paths,
+    format_name: common.Format = None,
+    asn_db: common.AsnDb = None,
+    country_db: common.CountryDb = None,
+    as_json: common.AsJson = False,
+    as_ndjson: Annotated[
+        bool, typer.Option("--ndjson", help="One finding a line, with ECS keys.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write findings, summary and dataset to this directory.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write only the dataset (sightings, activity).")
+    ] = None,
+    min_score: Annotated[
+        float, typer.Option(help="List names from this score on; 0 lists all.")
+    ] = LISTED_SCORE,
+    detector: common.DetectorOption = "unflux",
+    ports: common.Ports = [53],  # noqa: B006  typer copies it
+    vantage: common.Vantage = "unknown",
+    since: common.Since = None,
+    until: common.Until = None,
+    clients: common.Clients = True,
+    strict: common.Strict = False,
+    fail_on_find: Annotated[
+        bool, typer.Option("--fail-on-find", help="Exit with 3 when flux is found.")
+    ] = False,
+) -> None:
+    """Find fast flux in captures, logs and datasets, with reasons."""
+    read = common.read_options(
+        ports=ports, vantage=vantage, since=since, until=until, clients=clients
+    )
+    options = ScanOptions(
+        read=read,
+        format_name=format_name,
+        strict=strict,
+        asn_db=asn_db,
+        country_db=country_db,
+        min_score=min_score,
+        detector_id=detector,
+    )
+    with common.clean_end():
+        with (
+            sources.standard_input_as_file(paths) as files_to_read,
+            common.progress_bar("reading") as on_progress,
+        ):
+            result = pipeline.scan(files_to_read, options, on_progress)
+        if out:
+            files.write_directory(result, out)
+        if save:
+            files.sightings.write_dataset(result.history, save)
+        _print(result, as_json, as_ndjson)
+    raise typer.Exit(_exit_code(result, fail_on_find))
+
+
+def _print(result: Scan, as_json: bool, as_ndjson: bool) -> None:
+    if as_json:
+        json.write_scan(result, sys.stdout.buffer)
+    elif as_ndjson:
+        json.write_findings(result.findings, sys.stdout.buffer)
+    else:
+        width = None if sys.stdout.isatty() else TABLE_WIDTH
+        table.show_scan(result, Console(width=width))
+    if as_ndjson:
+        for line in table.summary_lines(result.summary):
+            common.errors.print(line, markup=False)
+    for one in result.history.inputs:
+        if one.books.error:
+            common.errors.print(f"unflux: {one.path}: {one.books.error}", markup=False)
+
+
+def _exit_code(result: Scan, fail_on_find: bool) -> int:
+    if result.failed:
+        return common.EXIT_ERROR
+    found = any(finding.is_flux for finding in result.findings)
+    return common.EXIT_FOUND if fail_on_find and found else common.EXIT_OK

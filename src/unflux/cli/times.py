@@ -1,0 +1,34 @@
+"""Times on the command line: absolute, epoch, or relative to now."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def parse_us(text: str, now: datetime) -> int:
+    """Microseconds since the epoch of ``2026-01-31T12:00``, ``1769860800`` or ``-1d``.
+
+    Times without a zone are UTC.
+
+    Raises
+    ------
+    ValueError
+        When the text is no time.
+    """
+    relative = re.fullmatch(r"-(\d+(?:\.\d+)?)([smhdw])", text)
+    if relative:
+        seconds = now.timestamp() - float(relative[1]) * UNITS_S[relative[2]]
+    elif re.fullmatch(r"\d+(\.\d+)?", text):
+        seconds = float(text)
+    else:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(
+                f"{text!r} is no time; write 2026-01-31T12:00, seconds since 1970, or -1d"
+            ) from None
+        seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    return round(seconds * 1_000_000)

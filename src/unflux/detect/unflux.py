@@ -1,0 +1,257 @@
+"""unflux's own detector: rotation over many networks, with benign explanations tried.
+
+Evidence is a weighted sum of signals (the address layer, and by itself the name-server layer). A
+verdict needs more than a sum: enough networks for the number of addresses, and either rotation
+that was seen, or one answer so wide that no service of one operator gives it. What rotates like
+flux and like a volunteer pool is `ambiguous`; what was seen too little is `insufficient`.
+
+Where it goes wrong: flux inside one or two networks (bulletproof hosting) looks like a CDN here;
+flux of two to four addresses per answer stays ambiguous until its addresses are shared by other
+domains or its name servers rotate too; a pool that gives five to fourteen addresses of unrelated
+networks in one answer, seen once, is taken for flux (confidence low).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import duckdb
+import pyarrow as pa
+
+from unflux.detect import base
+from unflux.detect.base import Explanation, Reason, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One piece of evidence: 0 at `low`, 1 at `high` (or the other way round), linear between."""
+
+    feature: str
+    low: float
+    high: float
+    weight: float
+    says: str
+    """A sentence with the feature's value as ``{value}``."""
+
+    @property
+    def sql(self) -> str:
+        """Strength, 0…1; null when the feature is (`least` and `greatest` pass over nulls)."""
+        strength = f"({self.feature} - {self.low}) / ({self.high - self.low})"
+        return f"CASE WHEN {self.feature} IS NOT NULL THEN greatest(0, least(1, {strength})) END"
+
+    def strength(self, value: float) -> float:
+        """The same for one value."""
+        return max(0.0, min(1.0, (value - self.low) / (self.high - self.low)))
+
+
+# Bounds: one answer of ten addresses lies in eight ASes (median of 29 flux names, 2011), /16s do
+# not repeat in it; benign answers of three and more have a /16 ratio of 0.17 (median). TTLs of
+# 215 flux names: 261 ± 60 s (FluXOR 2008); many benign ones are as short, so the weight is small.
+ADDRESS_SIGNALS = (
+    Signal("n_networks", 3, 9, 0.30, "its addresses lie in {value:.0f} networks"),
+    Signal(
+        "network_ratio", 0.4, 0.85, 0.20, "{value:.0%} of its addresses are in networks of their own"
+    ),
+    Signal("retention", 0.7, 0.1, 0.20, "{value:.0%} of an answer is still in the next one"),
+    Signal("novelty_ratio", 0.1, 0.6, 0.10, "{value:.0%} of later answers was never seen before"),
+    Signal("answers_max", 4, 8, 0.10, "one response held {value:.0f} addresses"),
+    Signal("n_countries", 1, 4, 0.05, "its addresses lie in {value:.0f} countries"),
+    Signal("ttl_max_s", 7200, 600, 0.05, "its TTL is {value:.0f} s"),
+)
+NS_SIGNALS = (
+    Signal("ns_networks", 3, 8, 0.35, "its name servers' addresses lie in {value:.0f} networks"),
+    Signal(
+        "ns_address_retention",
+        0.8,
+        0.2,
+        0.35,
+        "{value:.0%} of a name server's addresses are still in the next answer",
+    ),
+    Signal(
+        "ns_addresses_per_host", 1.5, 5, 0.20, "each name server had {value:.1f} addresses (mean)"
+    ),
+    Signal("ns_address_ttl_max_s", 7200, 600, 0.10, "their addresses have a TTL of {value:.0f} s"),
+)
+SIGNALS = ADDRESS_SIGNALS + NS_SIGNALS
+
+FLUX_SCORE = 0.6
+AMBIGUOUS_SCORE = 0.5
+UNSEEN_FACTOR = 0.8
+"""An answer that was seen once is worth less than one that was seen to rotate."""
+
+# Networks that a flux name of n addresses has at least: 7 of 10, 18 of 40, then 20 (FluXOR: 38 of
+# 98 after three hours; Holz: 818 ASes in all, so the growth must stop).
+ENOUGH_NETWORKS = "least(20, 1.4 * pow(n_addresses, 0.68))"
+ROTATES = "n_pairs >= 1 AND retention <= 0.7 AND n_networks >= 5"
+ONE_ADDRESS = "coalesce(answers_max, 0) <= 1"
+WIDE_ANSWER = (
+    "n_pairs = 0 AND answers_max >= 8 AND n_networks >= 7 AND coalesce(n_countries, 2) >= 2 "
+    "AND coalesce(ttl_max_s, 0) <= 1800"
+)
+PASSIVE_HISTORY = "n_fresh = 0 AND n_addresses >= 15 AND n_networks >= 8"
+NS_ROTATES = (
+    "ns_address_pairs >= 3 AND ns_addresses >= 6 AND ns_networks >= 4 "
+    "AND ns_address_retention <= 0.7 AND coalesce(ns_address_ttl_max_s, 0) <= 3600"
+)
+ENOUGH_SEEN = "n_fresh >= 3 OR (n_fresh = 0 AND n_addresses = 1 AND duration_s >= 86400)"
+
+
+@dataclass(frozen=True, slots=True)
+class Benign:
+    """A service that rotates without being flux, and how it is told."""
+
+    name: str
+    sql: str
+    fits: str
+    fits_not: str
+
+
+BENIGN = (
+    Benign(
+        "cdn",
+        "n_addresses >= 4 AND (n_networks <= 2 OR asn_concentration >= 0.5)",
+        "its addresses are concentrated in one or two operators' networks, as a CDN's are",
+        "its addresses are spread over unrelated networks; a CDN's are not",
+    ),
+    Benign(
+        "cloud_api",
+        "n_addresses >= 2 AND n_networks = 1 AND answers_max <= 8",
+        "all addresses are in one network, a few per answer, as behind a cloud load balancer",
+        "a cloud load balancer answers from one network",
+    ),
+    Benign(
+        "volunteer_pool",
+        "n_networks >= 5 AND answers_max BETWEEN 2 AND 4 "
+        "AND NOT (shared_ratio >= 0.5 AND max_domains_per_address >= 3)",
+        "two to four addresses per answer out of many unrelated networks: time and mirror pools "
+        "of volunteers look the same; UDP/123 traffic, the name's age or addresses shared with "
+        "other domains would tell",
+        "volunteer pools give two to four addresses per answer and share them with no other domain",
+    ),
+    Benign(
+        "p2p_seed",
+        "n_networks >= 8 AND answers_max >= 15",
+        "fifteen and more addresses per answer out of many networks, as seeds of peer-to-peer "
+        "networks give; traffic to their ports (such as 8333) would tell",
+        "seeds of peer-to-peer networks fill their answers (fifteen addresses and more)",
+    ),
+    Benign(
+        "dynamic_dns",
+        "answers_max = 1 AND n_addresses BETWEEN 2 AND 4 AND n_networks <= 3",
+        "one address at a time and few in all, as a host on a dialled-up line has",
+        "a host with dynamic DNS has one address at a time, and few",
+    ),
+    Benign(
+        "round_robin",
+        "n_pairs >= 1 AND retention >= 0.9 AND coalesce(novelty_ratio, 0) <= 0.2",
+        "the same set of addresses is answered again and again",
+        "its answers do not stay the same set",
+    ),
+)
+EXCUSES = ("volunteer_pool", "p2p_seed", "round_robin", "cdn", "cloud_api")
+"""Explanations that keep a name from being called flux."""
+
+
+def _weighted(signals: tuple[Signal, ...]) -> str:
+    """Σ weight × strength over the signals that are known, as a share of their weights."""
+    have = " + ".join(f"coalesce({s.weight} * {s.sql}, 0)" for s in signals)
+    of = " + ".join(f"({s.weight} * ({s.feature} IS NOT NULL)::INT)" for s in signals)
+    return f"({have}) / nullif({of}, 0)"
+
+
+QUERY = f"""
+WITH evidence AS (
+    SELECT *,
+        coalesce({_weighted(ADDRESS_SIGNALS)}, 0)
+            * CASE WHEN n_pairs > 0 THEN 1 ELSE {UNSEEN_FACTOR} END AS address_score,
+        CASE WHEN ns_address_pairs >= 3 THEN coalesce({_weighted(NS_SIGNALS)}, 0) ELSE 0 END
+            AS ns_score,
+        {", ".join(f"coalesce({b.sql}, false) AS is_{b.name}" for b in BENIGN)}
+    FROM features
+), judged AS (
+    SELECT *,
+        coalesce(n_addresses >= 5 AND address_score >= {FLUX_SCORE}
+            AND n_networks >= {ENOUGH_NETWORKS}
+            AND (({ROTATES} AND (NOT {ONE_ADDRESS} OR n_networks >= 10))
+                 OR ({WIDE_ANSWER}) OR ({PASSIVE_HISTORY} AND answers_max >= 5)), false)
+            AS looks_like_flux,
+        coalesce(n_addresses >= 5 AND n_networks >= 5 AND address_score >= {AMBIGUOUS_SCORE}
+            AND (n_pairs = 0 OR retention <= 0.7), false) AS looks_odd,
+        coalesce(ns_score >= {FLUX_SCORE} AND {NS_ROTATES}, false) AS is_ns_flux,
+        {" OR ".join(f"is_{name}" for name in EXCUSES)} AS is_excused
+    FROM evidence
+), called AS (
+    SELECT *, CASE
+        WHEN looks_like_flux AND NOT is_excused AND n_asns IS NOT NULL THEN
+            CASE WHEN is_ns_flux THEN '{base.DOUBLE_FLUX}' ELSE '{base.SINGLE_FLUX}' END
+        WHEN looks_odd AND is_ns_flux AND n_asns IS NOT NULL THEN '{base.DOUBLE_FLUX}'
+        WHEN is_ns_flux AND n_asns IS NOT NULL THEN '{base.NS_FLUX}'
+        WHEN (looks_odd AND NOT (is_round_robin OR is_cdn OR is_cloud_api)) OR is_ns_flux
+            THEN '{base.AMBIGUOUS}'
+        WHEN {ENOUGH_SEEN} THEN '{base.NOT_FLUX}'
+        ELSE '{base.INSUFFICIENT}'
+    END AS verdict
+    FROM judged
+)
+SELECT * EXCLUDE (looks_like_flux, looks_odd, is_excused),
+    round(CASE verdict
+        WHEN '{base.NS_FLUX}' THEN ns_score
+        WHEN '{base.DOUBLE_FLUX}' THEN greatest(address_score, ns_score)
+        WHEN '{base.SINGLE_FLUX}' THEN address_score
+        WHEN '{base.AMBIGUOUS}' THEN 0.55 * greatest(address_score, ns_score)
+        ELSE 0.4 * address_score
+            * CASE WHEN n_addresses < 2 OR n_networks < 2 THEN 0 ELSE 1 END
+    END, 4) AS score,
+    CASE
+        WHEN verdict = '{base.INSUFFICIENT}' THEN 'low'
+        WHEN verdict IN ('{base.NS_FLUX}', '{base.DOUBLE_FLUX}') AND ns_address_pairs >= 6
+            THEN 'high'
+        WHEN n_pairs >= 3 AND n_asns IS NOT NULL THEN 'high'
+        WHEN n_pairs >= 1 THEN 'medium'
+        ELSE 'low'
+    END AS confidence
+FROM called
+"""
+
+
+class Unflux:
+    """Rotation and spread, with benign explanations tried."""
+
+    id: ClassVar[str] = "unflux"
+    version: ClassVar[int] = 1
+    title: ClassVar[str] = "unflux's own: rotation over networks, benign explanations tried"
+
+    def judge(self, features: pa.Table) -> pa.Table:
+        with duckdb.connect() as engine:
+            engine.register("features", features)
+            return engine.sql(QUERY).to_arrow_table()
+
+    def reasons(self, row: Row) -> list[Reason]:
+        ns_layer = row["verdict"] in (base.NS_FLUX, base.DOUBLE_FLUX)
+        signals = {
+            base.NS_FLUX: NS_SIGNALS,
+            base.DOUBLE_FLUX: ADDRESS_SIGNALS + NS_SIGNALS,
+        }.get(row["verdict"], ADDRESS_SIGNALS)
+        known = [signal for signal in signals if row[signal.feature] is not None]
+        total = sum(signal.weight for signal in known) or 1.0
+        reasons = [_reason(signal, row[signal.feature], total) for signal in known]
+        if ns_layer and row["web_dns_overlap"]:
+            says = f"{row['web_dns_overlap']:.0%} of its name servers' addresses also serve names"
+            reasons.append(Reason("web_dns_overlap", row["web_dns_overlap"], says, 0.0))
+        if row["shared_ratio"] and row["max_domains_per_address"] >= 2:
+            says = f"{row['shared_ratio']:.0%} of its addresses serve other domains too"
+            reasons.append(Reason("shared_ratio", row["shared_ratio"], says, 0.0))
+        return sorted(reasons, key=lambda reason: -reason.weight)
+
+    def explanations(self, row: Row) -> list[Explanation]:
+        tried = ((benign, bool(row[f"is_{benign.name}"])) for benign in BENIGN)
+        return [
+            Explanation(benign.name, match, benign.fits if match else benign.fits_not)
+            for benign, match in tried
+        ]
+
+
+def _reason(signal: Signal, value: Any, total: float) -> Reason:
+    weight = signal.weight * signal.strength(float(value)) / total
+    return Reason(signal.feature, value, signal.says.format(value=value), round(weight, 4))

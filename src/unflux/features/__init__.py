@@ -1,0 +1,72 @@
+"""Sightings (and where addresses belong) to features: one row per name and window.
+
+The window is all that was read; the room for more windows is here. Counting is done once by the
+core's roll-up, the same on a laptop and on a cluster; ratios are named in `catalogue`.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from unflux import _native, enrich
+from unflux.enrich import Enrichment
+from unflux.features.catalogue import FEATURES, Feature
+from unflux.sightings import History
+
+__all__ = ["FEATURES", "Feature", "FeatureTable", "compute"]
+
+
+class FeatureTable:
+    """One row per name: keys, times and the features of the catalogue.
+
+    Columns beside the features: `name`, `name_id` (number in the history's dictionary), `zone`,
+    `registered_domain`, `suffix_section`, `is_name_server`, `first_us`, `last_us` (microseconds
+    since the epoch, null for names that never had a record).
+    """
+
+    def __init__(self, table: pa.Table, places: pa.RecordBatch) -> None:
+        self.table = table
+        self.places = places
+        """Where each rdata of the history belongs, by its number."""
+
+
+def compute(history: History, enrichment: Enrichment, *, threads: int = 1) -> FeatureTable:
+    """Features of every name that was asked for, known from passive DNS, or is a zone."""
+    with ThreadPoolExecutor(2) as pool:  # both release the GIL
+        located = pool.submit(enrichment.locate, history.rdata)
+        domains = pool.submit(enrich.registered_domains, history.names).result()
+        places = located.result()
+    registered = domains.column("registered_domain")
+    counted = _native.roll_up(
+        history.sightings, history.activity, places, registered.indices, threads
+    )
+    return FeatureTable(_express(pa.table(counted), history, domains), places)
+
+
+def _express(counted: pa.Table, history: History, domains: pa.RecordBatch) -> pa.Table:
+    """Evaluate the catalogue over what the roll-up counted."""
+    first_us, last_us = (
+        counted.column(name).cast(pa.int64()) for name in ("time_first", "time_last")
+    )
+    counted = counted.append_column("first_us", first_us).append_column("last_us", last_us)
+    expressions = ", ".join(f"{feature.sql} AS {feature.name}" for feature in FEATURES)
+    query = f"SELECT {expressions} FROM counted"
+    with duckdb.connect() as engine:
+        engine.register("counted", counted.drop(["time_first", "time_last"]))
+        features = engine.sql(query).to_arrow_table()
+    ids, zones = counted.column("name_id"), counted.column("zone_id")
+    keys = {
+        "name": pc.take(history.names, ids),
+        "zone": pc.take(history.names, zones),
+        "registered_domain": pc.take(domains.column("registered_domain"), ids).cast(pa.string()),
+        "suffix_section": pc.take(domains.column("suffix_section"), ids),
+        **{name: counted.column(name) for name in ("name_id", "is_name_server")},
+        "first_us": first_us,
+        "last_us": last_us,
+    }
+    columns = {**keys, **dict(zip(features.column_names, features.columns, strict=True))}
+    return pa.table(columns)

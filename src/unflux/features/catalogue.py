@@ -1,0 +1,290 @@
+"""Every feature, by name: one expression over the roll-up, with its unit, range and source.
+
+The expressions are DuckDB SQL over the columns that `rust/core/src/rollup.rs` counts. A feature
+that the input cannot tell is null: "not seen" is never zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One number about one name in one window."""
+
+    name: str
+    sql: str
+    unit: str
+    range: str
+    meaning: str
+    source: str
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature(
+        "n_addresses", "n_addresses", "addresses", "0…", "distinct A and AAAA rdata", "Holz 2008"
+    ),
+    Feature("n_ipv6", "n_ipv6", "addresses", "0…", "the AAAA among them", "unflux"),
+    Feature(
+        "n_prefixes", "n_prefixes", "prefixes", "0…", "distinct /16 (IPv6: /48)", "FluXOR F5, 2008"
+    ),
+    Feature(
+        "n_asns",
+        "CASE WHEN n_asns > 0 THEN n_asns END",
+        "networks",
+        "1…",
+        "distinct origin ASes; null without a table that knows one",
+        "Holz 2008",
+    ),
+    Feature(
+        "n_countries",
+        "CASE WHEN n_countries > 0 THEN n_countries END",
+        "countries",
+        "1…",
+        "distinct countries; null without a table",
+        "FluXOR 2008",
+    ),
+    Feature(
+        "n_networks",
+        "CASE WHEN n_asns > 0 THEN n_asns ELSE n_prefixes END",
+        "networks",
+        "0…",
+        "origin ASes, or prefixes where no AS is known",
+        "unflux",
+    ),
+    Feature(
+        "network_ratio",
+        "CASE WHEN n_addresses > 1 THEN "
+        "((CASE WHEN n_asns > 0 THEN n_asns ELSE n_prefixes END) - 1) / (n_addresses - 1.0) END",
+        "ratio",
+        "0…1",
+        "(networks − 1) / (addresses − 1)",
+        "Lombardo et al. 2018",
+    ),
+    Feature(
+        "prefix_ratio",
+        "n_prefixes / nullif(n_addresses, 0)::DOUBLE",
+        "ratio",
+        "0…1",
+        "prefixes per address",
+        "Perdisci 2009, φ4",
+    ),
+    Feature(
+        "prefix_entropy_ratio",
+        "CASE WHEN n_addresses > 1 THEN prefix_entropy_bits / log2(n_addresses) END",
+        "ratio",
+        "0…1",
+        "entropy of prefixes over its maximum",
+        "FluxBuster code, 2013",
+    ),
+    Feature(
+        "asn_concentration",
+        "CASE WHEN n_asns > 0 THEN asn_hhi END",
+        "ratio",
+        "0…1",
+        "Herfindahl index: Σ share² over origin ASes",
+        "unflux",
+    ),
+    Feature(
+        "country_ratio",
+        "CASE WHEN n_countries > 0 THEN n_countries / n_addresses::DOUBLE END",
+        "ratio",
+        "0…1",
+        "countries per address",
+        "Perdisci 2009, φ10",
+    ),
+    Feature(
+        "special_ratio",
+        "n_special / nullif(n_addresses, 0)::DOUBLE",
+        "ratio",
+        "0…1",
+        "special-purpose addresses (decoys) among all",
+        "Akamai 2017",
+    ),
+    Feature("ttl_max_s", "ttl_max_s", "s", "0…", "longest TTL of an address record", "Perdisci T̂"),
+    Feature(
+        "answers_per_response",
+        "answers_sum / nullif(n_answers, 0)::DOUBLE",
+        "records",
+        "1…",
+        "addresses per response, mean",
+        "Holz 2008",
+    ),
+    Feature(
+        "answers_max",
+        "CASE WHEN answers_max > 0 THEN answers_max END",
+        "records",
+        "1…",
+        "addresses in the longest response",
+        "Lombardo et al. 2018",
+    ),
+    Feature(
+        "fluxiness",
+        "n_addresses / nullif(answers_sum / nullif(n_answers, 0)::DOUBLE, 0)",
+        "ratio",
+        "1…",
+        "addresses over addresses per response",
+        "Holz 2008, φ",
+    ),
+    Feature(
+        "n_fresh",
+        "n_fresh",
+        "observations",
+        "0…",
+        "fresh answers, at most one a minute",
+        "Perdisci Q*",
+    ),
+    Feature("n_pairs", "n_pairs", "pairs", "0…", "neighbouring fresh answers compared", "unflux"),
+    Feature(
+        "retention",
+        "n_kept / nullif(n_previous, 0)::DOUBLE",
+        "ratio",
+        "0…1",
+        "share of an answer that is in the next one too",
+        "Konte 2009",
+    ),
+    Feature(
+        "change_ratio",
+        "n_changed / nullif(n_pairs, 0)::DOUBLE",
+        "ratio",
+        "0…1",
+        "share of neighbouring answers that differ",
+        "unflux",
+    ),
+    Feature(
+        "novelty_ratio",
+        "CASE WHEN n_pairs > 0 THEN n_new / nullif(n_slots - (n_addresses - n_new), 0)::DOUBLE END",
+        "ratio",
+        "0…1",
+        "share of later answers' records never seen before",
+        "Konte 2009",
+    ),
+    Feature(
+        "growth_events",
+        "n_growth_events",
+        "observations",
+        "0…",
+        "answers that brought something new",
+        "Perdisci |G|",
+    ),
+    Feature(
+        "growth_ratio",
+        "n_addresses / nullif(n_fresh, 0)::DOUBLE",
+        "ratio",
+        "0…",
+        "addresses per fresh answer",
+        "Perdisci 2009, φ6",
+    ),
+    Feature(
+        "new_per_hour",
+        "CASE WHEN n_pairs > 0 AND last_us > first_us "
+        "THEN n_new * 3.6e9 / greatest(last_us - first_us, 6e7) END",
+        "1/h",
+        "0…",
+        "addresses never seen before, per hour",
+        "unflux",
+    ),
+    Feature(
+        "duration_s", "(last_us - first_us) / 1e6", "s", "0…", "time from first to last", "unflux"
+    ),
+    Feature(
+        "fail_ratio",
+        "n_failures / nullif(n_responses, 0)::DOUBLE",
+        "ratio",
+        "0…1",
+        "failed responses among all",
+        "Holz 2008",
+    ),
+    Feature("n_responses", "n_responses", "responses", "0…", "of any type", "unflux"),
+    Feature(
+        "shared_ratio",
+        "n_shared / nullif(n_addresses, 0)::DOUBLE",
+        "ratio",
+        "0…1",
+        "addresses that other registered domains use too",
+        "Perdisci 2009, φ5",
+    ),
+    Feature(
+        "max_domains_per_address",
+        "max_domains_per_address",
+        "domains",
+        "0…",
+        "registered domains on the busiest address",
+        "EXPOSURE 2011",
+    ),
+    Feature(
+        "address_idf",
+        "idf_sum / nullif(n_addresses, 0)",
+        "nat",
+        "0…",
+        "mean ln(domains / domains on the address): high for addresses of its own",
+        "unflux",
+    ),
+    Feature("n_cnames", "n_cnames", "records", "0…", "CNAME sightings of the name", "unflux"),
+    Feature("n_ns", "n_ns", "name servers", "0…", "distinct NS of its zone", "Nazario 2008"),
+    Feature(
+        "ns_change_ratio",
+        "ns_changed / nullif(ns_pairs, 0)::DOUBLE",
+        "ratio",
+        "0…1",
+        "share of neighbouring NS rrsets that differ",
+        "Konte 2009",
+    ),
+    Feature(
+        "ns_addresses",
+        "ns_addresses",
+        "addresses",
+        "0…",
+        "distinct addresses of its name servers",
+        "Nazario 2008",
+    ),
+    Feature(
+        "ns_networks",
+        "CASE WHEN ns_asns > 0 THEN ns_asns ELSE ns_prefixes END",
+        "networks",
+        "0…",
+        "their origin ASes (or prefixes)",
+        "Nazario 2008",
+    ),
+    Feature(
+        "ns_addresses_per_host",
+        "ns_addresses / nullif(ns_hosts_seen, 0)::DOUBLE",
+        "ratio",
+        "1…",
+        "addresses per name server",
+        "unflux",
+    ),
+    Feature(
+        "ns_address_pairs",
+        "ns_address_pairs",
+        "pairs",
+        "0…",
+        "neighbouring fresh answers for name servers",
+        "unflux",
+    ),
+    Feature(
+        "ns_address_retention",
+        "ns_address_kept / nullif(ns_address_previous, 0)::DOUBLE",
+        "ratio",
+        "0…1",
+        "share of a name server's addresses that are in the next answer too",
+        "Konte 2009",
+    ),
+    Feature(
+        "ns_address_ttl_max_s",
+        "ns_address_ttl_max_s",
+        "s",
+        "0…",
+        "longest TTL of a name server's address",
+        "Konte 2009",
+    ),
+    Feature(
+        "web_dns_overlap",
+        "web_dns_overlap / nullif(ns_addresses, 0)::DOUBLE",
+        "ratio",
+        "0…1",
+        "name servers' addresses that also answer for names in the zone",
+        "Konte 2009",
+    ),
+)

@@ -1,0 +1,332 @@
+"""The main street: files → sightings → features → findings."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from unflux import __version__, detect, enrich, features, sightings, sources
+from unflux.detect import Detector, Finding
+from unflux.detect.base import Agent, DetectorId, Row
+from unflux.enrich import Enrichment
+from unflux.features import FeatureTable
+from unflux.sightings import History, OnProgress
+from unflux.sources.base import ReadOptions
+
+LISTED_SCORE = 0.2
+"""Names below show no sign of flux; they are counted in the summary and listed on demand."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """How a scan is done."""
+
+    read: ReadOptions = field(default_factory=lambda: ReadOptions(threads=os.cpu_count() or 1))
+    format_name: str | None = None
+    strict: bool = False
+    asn_db: Path | None = None
+    country_db: Path | None = None
+    min_score: float = LISTED_SCORE
+    detector_id: str = "unflux"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A finished scan."""
+
+    summary: dict[str, Any]
+    findings: list[Finding]
+    """Highest score first; those with a score of at least `min_score`."""
+    history: History
+    judged: Judged
+
+    @property
+    def failed(self) -> bool:
+        """Whether some input could not be read to its end."""
+        return any(one.books.error for one in self.history.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Features and verdicts of every name, before any of them is written out."""
+
+    table: pa.Table
+    features: FeatureTable
+    history: History
+    detector: Detector
+
+    def findings(self, rows: Sequence[Row]) -> list[Finding]:
+        """Findings with reasons, agents and clients, in the order of `rows`."""
+        agents = _agents(self.history, self.features, rows)
+        clients = _clients(self.history, [row["name_id"] for row in rows])
+        return [self._finding(row, agents, clients) for row in rows]
+
+    def _finding(
+        self, row: Row, agents: dict[int, list[Agent]], clients: dict[int, list[str]]
+    ) -> Finding:
+        who = clients.get(row["name_id"], [])
+        addresses = agents.get(row["name_id"], [])
+        if row["verdict"] not in (*detect.FLUX_VERDICTS, "ambiguous"):
+            addresses = []  # an agent is a claim: nobody is named without a verdict
+        elif row["verdict"] == "ambiguous":
+            addresses = [msgspec.structs.replace(one, evidence="unproven") for one in addresses]
+        return Finding(
+            name=bare(row["name"]),
+            verdict=row["verdict"],
+            score=row["score"],
+            confidence=row["confidence"],
+            reasons=self.detector.reasons(row),
+            benign_explanations=self.detector.explanations(row),
+            blind_spots=_blind_spots_of(row),
+            agents=addresses,
+            clients=who,
+            n_clients=len(who),
+            first_seen=iso(row["first_us"]),
+            last_seen=iso(row["last_us"]),
+            registered_domain=bare(row["registered_domain"]),
+            zone=bare(row["zone"]),
+            n_addresses=row["n_addresses"],
+            n_asns=row["n_asns"],
+            n_countries=row["n_countries"],
+            ttl_max_s=row["ttl_max_s"],
+            detector=DetectorId(self.detector.id, self.detector.version),
+        )
+
+
+def scan(paths: Sequence[Path], options: ScanOptions, on_progress: OnProgress | None = None) -> Scan:
+    """Read files and judge every name in them.
+
+    Raises
+    ------
+    ValueError
+        When an option is wrong; `UnfluxError` as `sightings.reduce` and `enrich.load` say.
+    """
+    started = time.monotonic()
+    detector = detect.by_id(options.detector_id)
+    enrichment = enrich.load(options.asn_db, options.country_db)
+    history = sightings.reduce(
+        paths,
+        options.read,
+        format_name=options.format_name,
+        strict=options.strict,
+        on_progress=on_progress,
+    )
+    judged = judge(history, enrichment, detector, options.read.threads)
+    listed = judged.table.filter(pc.greater_equal(judged.table.column("score"), options.min_score))
+    listed = listed.sort_by([("score", "descending"), ("name", "ascending")])
+    findings = judged.findings(listed.to_pylist())
+    summary = _summary(history, judged, enrichment, options)
+    summary["names"]["listed"] = len(findings)
+    summary["seconds"] = round(time.monotonic() - started, 3)
+    return Scan(summary, findings, history, judged)
+
+
+def judge(
+    history: History, enrichment: Enrichment, detector: Detector, threads: int = 1
+) -> Judged:
+    """Features and verdicts of all names in a history."""
+    table = features.compute(history, enrichment, threads=threads)
+    return Judged(detector.judge(table.table), table, history, detector)
+
+
+def explain(paths: Sequence[Path], name: str, options: ScanOptions) -> tuple[Finding, Row] | None:
+    """One name's finding with all its features, None when the name is not in the input."""
+    result = scan(paths, replace(options, min_score=2.0))
+    wanted = name.rstrip(".").lower() + "."
+    rows = result.judged.table.filter(pc.equal(result.judged.table.column("name"), wanted))
+    if rows.num_rows == 0:
+        return None
+    row = rows.to_pylist()[0]
+    return result.judged.findings([row])[0], row
+
+
+def bare(name: str | None) -> str | None:
+    """A name without its final dot, for people and JSON; the root stays a dot."""
+    return None if name is None else name.removesuffix(".") or "."
+
+
+def iso(time_us: int | None) -> str | None:
+    """Microseconds since the epoch as ISO 8601 in UTC."""
+    if time_us is None:
+        return None
+    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _blind_spots_of(row: Row) -> list[str]:
+    """What was not seen of this very name."""
+    spots = []
+    if row["n_fresh"] and row["n_pairs"] == 0:
+        spots.append("Only one fresh answer was seen: whether it rotates is not known.")
+    if row["n_ns"] is None:
+        spots.append("Its name servers were not seen: double flux cannot be told.")
+    elif row["ns_addresses"] is None:
+        spots.append("Addresses of its name servers were not seen: double flux cannot be told.")
+    if row["n_addresses"] and row["n_asns"] is None:
+        spots.append("The origin ASes of its addresses are not known.")
+    return spots
+
+
+def _agents(
+    history: History, table: FeatureTable, rows: Sequence[Row]
+) -> dict[int, list[Agent]]:
+    """Addresses of the names, by number of the name, in the order they were first seen."""
+    seen = _address_rows(history, [row["name_id"] for row in rows])
+    flux_ids = {row["name_id"] for row in rows if row["verdict"] in detect.FLUX_VERDICTS}
+    rotating_ids = {row["name_id"] for row in rows if row["n_pairs"]}
+    used_by = Counter(code for name_id, code in seen if name_id in flux_ids)
+    codes = pa.array(sorted({code for _, code in seen}), pa.int32())
+    places = {
+        code: {"address": address, **place}
+        for code, address, place in zip(
+            codes.to_pylist(),
+            pc.take(history.rdata, codes).to_pylist(),
+            table.places.take(codes).to_pylist(),
+            strict=True,
+        )
+    }
+    agents: dict[int, list[Agent]] = defaultdict(list)
+    for (name_id, code), (first, last, count) in sorted(seen.items(), key=lambda item: item[1][0]):
+        evidence = "rotated" if name_id in rotating_ids else "answered"
+        if used_by[code] > 1 and name_id in flux_ids:
+            evidence = "shared"
+        agents[name_id].append(_agent(places[code], evidence, first, last, count))
+    return agents
+
+
+def _agent(place: dict[str, Any], evidence: str, first: int, last: int, count: int) -> Agent:
+    return Agent(
+        address=place["address"],
+        evidence=evidence,
+        origin_asn=place["origin_asn"],
+        organisation=place["organisation"],
+        country=place["country"],
+        special=place["special"],
+        first_seen=iso(first) or "",
+        last_seen=iso(last) or "",
+        count=count,
+    )
+
+
+def _address_rows(
+    history: History, name_ids: list[int]
+) -> dict[tuple[int, int], tuple[int, int, int]]:
+    """(name, address) → (first, last, responses) over all hours."""
+    wanted = pa.array(name_ids, pa.int32())
+    rows: dict[tuple[int, int], tuple[int, int, int]] = {}
+    for batch in history.sightings:
+        types = pc.is_in(batch.column("rdtype"), pa.array(["A", "AAAA"]))
+        mask = pc.and_(pc.is_in(batch.column("owner").indices, wanted), types)
+        part = batch.filter(mask)
+        columns = (
+            part.column("owner").indices.to_pylist(),
+            part.column("rdata").indices.to_pylist(),
+            part.column("time_first").cast(pa.int64()).to_pylist(),
+            part.column("time_last").cast(pa.int64()).to_pylist(),
+            part.column("count_raw").to_pylist(),
+        )
+        for owner, code, first, last, count in zip(*columns, strict=True):
+            before = rows.get((owner, code), (first, last, 0))
+            span = (min(before[0], first), max(before[1], last), before[2] + count)
+            rows[owner, code] = span
+    return rows
+
+
+def _clients(history: History, name_ids: list[int]) -> dict[int, list[str]]:
+    """Clients that asked for the names, by name, sorted; up to 64 per name, type and hour."""
+    wanted = pa.array(name_ids, pa.int32())
+    clients: dict[int, set[str]] = defaultdict(set)
+    for batch in history.activity:
+        part = batch.filter(pc.is_in(batch.column("owner").indices, wanted))
+        lists = part.column("clients").to_pylist()
+        for owner, who in zip(part.column("owner").indices.to_pylist(), lists, strict=True):
+            clients[owner].update(who)
+    return {name_id: sorted(who) for name_id, who in clients.items()}
+
+
+def _summary(
+    history: History, judged: Judged, enrichment: Enrichment, options: ScanOptions
+) -> dict[str, Any]:
+    """Counts in and out, oddities, blind spots: what a reader must know to trust the findings."""
+    verdicts = Counter(judged.table.column("verdict").to_pylist())
+    times = [
+        (one.books.time_first_us, one.books.time_last_us)
+        for one in history.inputs
+        if one.books.time_first_us is not None
+    ]
+    return {
+        "unflux": __version__,
+        "detector": {"id": judged.detector.id, "version": judged.detector.version},
+        "inputs": [_input_entry(one) for one in history.inputs],
+        "counts": _total_counts(history),
+        "time_first": iso(min((first for first, _ in times if first is not None), default=None)),
+        "time_last": iso(max((last for _, last in times if last is not None), default=None)),
+        "names": {
+            "judged": judged.table.num_rows,
+            "by_verdict": {verdict: verdicts.get(verdict, 0) for verdict in detect.VERDICTS},
+            "min_score": options.min_score,
+        },
+        "sightings": sum(batch.num_rows for batch in history.sightings),
+        "tables": {
+            kind: {"path": str(table.path), "date": f"{table.made_at:%Y-%m-%d}"}
+            for kind, table in (("asn", enrichment.asn), ("country", enrichment.country))
+            if table is not None
+        },
+        "warnings": [
+            warning
+            for table in (enrichment.asn, enrichment.country)
+            if table is not None and (warning := table.warning(datetime.now(UTC))) is not None
+        ],
+        "blind_spots": _blind_spots(history, enrichment),
+    }
+
+
+def _input_entry(one: sightings.Input) -> dict[str, Any]:
+    books = msgspec.to_builtins(one.books)
+    if not isinstance(books, dict):
+        raise TypeError("books are a mapping")
+    books.pop("time_first_us"), books.pop("time_last_us")
+    return {"path": str(one.path), "format": one.source, **books}
+
+
+def _total_counts(history: History) -> dict[str, Any]:
+    books = [one.books for one in history.inputs]
+    kinds = ("skipped", "malformed", "oddities", "records_left_out")
+    totals: dict[str, Any] = {
+        key: sum(getattr(one, key) for one in books) for key in ("items", "decoded", "records")
+    }
+    for kind in kinds:
+        sums: Counter[str] = Counter()
+        for one in books:
+            sums.update({name: tally.count for name, tally in getattr(one, kind).items()})
+        totals[kind] = dict(sorted(sums.items()))
+    totals["balanced"] = all(one.balanced for one in books)
+    return totals
+
+
+def _blind_spots(history: History, enrichment: Enrichment) -> list[str]:
+    spots: dict[str, None] = {}
+    for one in history.inputs:
+        if one.source is not None:
+            spots.update(dict.fromkeys(sources.by_name(one.source).blind_spots))
+    skipped: Counter[str] = Counter()
+    for one in history.inputs:
+        skipped.update({name: tally.count for name, tally in one.books.skipped.items()})
+    for kind, what in (
+        ("dns_over_tcp", "packets of DNS over TCP were left out: streams are not read yet"),
+        ("ip_fragment", "IP fragments were left out: they are not put together yet"),
+    ):
+        if skipped[kind]:
+            spots[f"{skipped[kind]} {what}."] = None
+    spots.update(dict.fromkeys(enrichment.blind_spots))
+    return list(spots)

@@ -1,0 +1,30 @@
+"""A scan as files in a directory: findings, summary, and the dataset to scan again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from unflux import sightings
+from unflux.pipeline import Scan
+from unflux.share import json
+
+
+def write_directory(scan: Scan, directory: Path) -> list[Path]:
+    """Write ``findings.ndjson``, ``summary.json`` and the dataset (``sightings``, ``activity``).
+
+    Raises
+    ------
+    UnfluxError
+        When the directory holds something already.
+    """
+    written = sightings.write_dataset(scan.history, directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    findings, summary = directory / "findings.ndjson", directory / "summary.json"
+    with sightings.whole_file(findings) as temporary, temporary.open("wb") as out:
+        json.write_findings(scan.findings, out)
+    with sightings.whole_file(summary) as temporary:
+        encoded = msgspec.json.encode(scan.summary)
+        temporary.write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
+    return [*written, findings, summary]

@@ -1,0 +1,52 @@
+"""JSON: one object for a scan, or one finding a line with Elastic Common Schema keys."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import msgspec
+
+from unflux.detect import Finding
+from unflux.pipeline import Scan
+
+SEVERITY = {"single_flux": 73, "double_flux": 90, "ns_flux": 60, "ambiguous": 30}
+"""ECS `event.severity`, 0…100."""
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def write_scan(scan: Scan, out: IO[bytes]) -> None:
+    """``{"summary": {…}, "findings": […]}``."""
+    out.write(_ENCODER.encode({"summary": scan.summary, "findings": scan.findings}) + b"\n")
+
+
+def write_findings(findings: list[Finding], out: IO[bytes]) -> None:
+    """One finding a line, keys as in the Elastic Common Schema, ours under ``flux``."""
+    for finding in findings:
+        out.write(_ENCODER.encode(ecs(finding)) + b"\n")
+
+
+def ecs(finding: Finding) -> dict[str, Any]:
+    """A finding as an ECS alert."""
+    top = finding.reasons[0].says if finding.reasons else finding.verdict
+    return {
+        "@timestamp": finding.last_seen,
+        "event": {
+            "kind": "alert" if finding.is_flux else "event",
+            "category": ["network", "intrusion_detection"],
+            "severity": SEVERITY.get(finding.verdict, 0),
+            "reason": top,
+        },
+        "rule": {
+            "name": finding.verdict,
+            "id": finding.detector.id,
+            "version": str(finding.detector.version),
+        },
+        "threat": {"technique": {"id": ["T1568"], "subtechnique": {"id": ["T1568.001"]}}},
+        "dns": {
+            "question": {"name": finding.name, "registered_domain": finding.registered_domain},
+            "resolved_ip": [agent.address for agent in finding.agents],
+        },
+        "client": {"ip": finding.clients},
+        "flux": finding,
+    }

@@ -1,0 +1,129 @@
+"""Input formats: one module each, found by content, listed in `SOURCES`.
+
+To add one, see CONTRIBUTING.md, "Add an input format".
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zlib import error as ZlibError
+
+from unflux.errors import UnfluxError
+from unflux.sources.base import AnswerSource, Books, ReadOptions, Source, Tally
+from unflux.sources.cof import PassiveDnsCof
+from unflux.sources.parquet import UnfluxParquet
+from unflux.sources.pcap import Pcap
+from unflux.sources.zeek import Zeek
+
+__all__ = ["SOURCES", "AnswerSource", "Books", "ReadOptions", "Source", "Tally", "by_name"]
+
+SOURCES: tuple[Source, ...] = (Pcap(), Zeek(), PassiveDnsCof(), UnfluxParquet())
+
+HEAD_BYTES = 1 << 16
+STDIN_LIMIT_BYTES = 64 << 30
+"""Standard input is kept in a temporary file, because formats are told by content first."""
+
+NOT_READ_YET = {
+    b"\x0a\x0d\x0d\x0a": "this is pcapng, which is not read yet: convert it with "
+    "`editcap -F pcap IN OUT`",
+    b"\x28\xb5\x2f\xfd": "this is zstd-compressed, which is not read yet: unpack it first",
+    b"\xfd7zXZ\x00": "this is xz-compressed, which is not read yet: unpack it first",
+    b"BZh": "this is bzip2-compressed, which is not read: unpack it first",
+}
+
+
+def by_name(name: str) -> Source:
+    """The source that ``--format NAME`` asks for."""
+    for source in SOURCES:
+        if source.name == name:
+            return source
+    known = ", ".join(source.name for source in SOURCES)
+    raise ValueError(f"there is no format {name!r}; known ones: {known}")
+
+
+def read_head(path: Path) -> bytes:
+    """The first bytes of a file, unpacked if it is gzip."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head.startswith(b"\x1f\x8b"):
+        return head
+    try:
+        with gzip.open(path) as unpacked:
+            return unpacked.read(HEAD_BYTES)
+    except (OSError, EOFError, ZlibError):
+        return head
+
+
+def choose(path: Path, format_name: str | None = None) -> Source | str:
+    """The source for a file, or the sentence that says why there is none."""
+    if path.is_dir():
+        return "this is a directory, not a file (nor a dataset that unflux wrote)"
+    try:
+        head = read_head(path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    if not head:
+        return "is empty"
+    if format_name is not None:
+        return by_name(format_name)
+    for source in SOURCES:
+        if source.sniff(head):
+            with path.open("rb") as file:
+                packed = file.read(2) == b"\x1f\x8b"
+            if packed and source.name in ("pcap", "unflux"):
+                return f"this is a gzip-compressed {source.name} file: unpack it first (gunzip)"
+            return source
+    for magic, sentence in NOT_READ_YET.items():
+        if head.startswith(magic):
+            return sentence
+    known = ", ".join(source.name for source in SOURCES)
+    return f"is in no format that unflux knows ({known}); name one with --format if it is"
+
+
+def expand(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files to read: a dataset directory stands for its Parquet files, in a fixed order."""
+    for path in paths:
+        inside = sorted(path.rglob("*.parquet")) if path.is_dir() else []
+        yield from inside or [path]
+
+
+@contextmanager
+def standard_input_as_file(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """`-` among the paths is replaced by a temporary file with the content of standard input."""
+    paths = list(paths)
+    if Path("-") not in paths:
+        yield paths
+        return
+    with tempfile.NamedTemporaryFile(prefix="unflux-stdin-") as spool:
+        shutil.copyfileobj(_Bounded(STDIN_LIMIT_BYTES), spool)
+        spool.flush()
+        yield [Path(spool.name) if path == Path("-") else path for path in paths]
+
+
+class _Bounded:
+    """Standard input, up to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+    def read(self, size: int = -1) -> bytes:
+        data = sys.stdin.buffer.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise UnfluxError(f"standard input is over {STDIN_LIMIT_BYTES >> 30} GiB; use a file")
+        return data
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 if it cannot be told."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

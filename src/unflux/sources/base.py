@@ -1,0 +1,114 @@
+"""What every input format is to the rest: `Source`, how it is asked, and what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import pyarrow as pa
+
+from unflux._native import Progress, Reducer
+from unflux.errors import Oddity
+
+ANY_TIME_US = (-(2**63), 2**63 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How inputs are read."""
+
+    ports: tuple[int, ...] = (53,)
+    """UDP ports on which captures are searched for DNS."""
+    vantage: str = "unknown"
+    """Where the sensor stands: ``client`` (below a cache), ``upstream`` or ``unknown``."""
+    since_us: int = ANY_TIME_US[0]
+    """Only what was seen at or after this time, microseconds since the epoch."""
+    until_us: int = ANY_TIME_US[1]
+    """Only what was seen before this time."""
+    threads: int = 1
+    keep_clients: bool = True
+    """Whether addresses of clients are kept at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often a kind of item was met, and where first (byte offset or line number)."""
+
+    count: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What became of every item (packet, line, row) of one input."""
+
+    items: int = 0
+    decoded: int = 0
+    records: int = 0
+    skipped: dict[str, Tally] = field(default_factory=dict)
+    malformed: dict[str, Tally] = field(default_factory=dict)
+    oddities: dict[str, Tally] = field(default_factory=dict)
+    records_left_out: dict[str, Tally] = field(default_factory=dict)
+    time_first_us: int | None = None
+    time_last_us: int | None = None
+    error: str | None = None
+    """One sentence when the input could not be read, or not to its end."""
+
+    @classmethod
+    def of(cls, native: dict[str, Any], error: str | None = None) -> Books:
+        """From what the core returns."""
+        kinds = ("skipped", "malformed", "oddities", "records_left_out")
+        tallies = {
+            kind: {name: Tally(**tally) for name, tally in native[kind].items()} for kind in kinds
+        }
+        rest = {key: value for key, value in native.items() if key not in kinds}
+        return cls(**rest, **tallies, error=error)
+
+    @property
+    def balanced(self) -> bool:
+        """Counts in equal counts out."""
+        passed_over = [*self.skipped.values(), *self.malformed.values()]
+        return self.items == self.decoded + sum(tally.count for tally in passed_over)
+
+    def first_fault(self, source: str) -> Oddity | None:
+        """The malformed kind that comes first in the input."""
+        faults = [
+            Oddity(kind, source, tally.first, tally.count) for kind, tally in self.malformed.items()
+        ]
+        return min(faults, key=lambda fault: fault.position, default=None)
+
+
+class Source(Protocol):
+    """An input format. One module each; listed in `unflux.sources.SOURCES`."""
+
+    name: ClassVar[str]
+    """What ``--format`` takes."""
+    title: ClassVar[str]
+    """One line for people."""
+    blind_spots: ClassVar[tuple[str, ...]]
+    """What inputs of this format can never show, as sentences."""
+
+    def sniff(self, head: bytes) -> bool:
+        """Does a file with these first bytes (unpacked) have this format?"""
+        ...
+
+    def read(self, path: Path, into: Reducer, options: ReadOptions, progress: Progress) -> Books:
+        """Take the whole file in. Faults in the data are counted, never raised."""
+        ...
+
+
+class AnswerSource(Source, Protocol):
+    """A format that holds single responses, so that it can become an answers table."""
+
+    def read_answers(
+        self,
+        path: Path,
+        out: Callable[[pa.RecordBatch], None],
+        first_response: int,
+        options: ReadOptions,
+        progress: Progress,
+    ) -> tuple[Books, int]:
+        """Hand batches of the answers table to `out`; returns the next response's number too."""
+        ...
