@@ -178,23 +178,27 @@ WITH evidence AS (
             AS looks_like_flux,
         coalesce(n_addresses >= 5 AND n_networks >= 5 AND address_score >= {AMBIGUOUS_SCORE}
             AND (n_pairs = 0 OR retention <= 0.7), false) AS looks_odd,
-        coalesce(ns_score >= {FLUX_SCORE} AND {NS_ROTATES}, false) AS is_ns_flux,
+        coalesce(ns_score >= {FLUX_SCORE} AND {NS_ROTATES}, false) AS looks_like_ns_flux,
         {" OR ".join(f"is_{name}" for name in EXCUSES)} AS is_excused
     FROM evidence
+), proven AS (
+    SELECT *, looks_like_flux AND NOT is_excused AND n_asns IS NOT NULL AS is_flux,
+        looks_like_ns_flux AND ns_asns IS NOT NULL AS is_ns_flux
+    FROM judged
 ), called AS (
-    SELECT *, CASE
-        WHEN looks_like_flux AND NOT is_excused AND n_asns IS NOT NULL THEN
-            CASE WHEN is_ns_flux THEN '{base.DOUBLE_FLUX}' ELSE '{base.SINGLE_FLUX}' END
-        WHEN looks_odd AND is_ns_flux AND n_asns IS NOT NULL THEN '{base.DOUBLE_FLUX}'
-        WHEN is_ns_flux AND n_asns IS NOT NULL THEN '{base.NS_FLUX}'
-        WHEN (looks_odd AND NOT (is_round_robin OR is_cdn OR is_cloud_api)) OR is_ns_flux
+    SELECT * EXCLUDE (is_flux, is_ns_flux), CASE
+        WHEN (is_flux OR (looks_odd AND n_asns IS NOT NULL)) AND is_ns_flux
+            THEN '{base.DOUBLE_FLUX}'
+        WHEN is_flux THEN '{base.SINGLE_FLUX}'
+        WHEN is_ns_flux THEN '{base.NS_FLUX}'
+        WHEN (looks_odd AND NOT (is_round_robin OR is_cdn OR is_cloud_api)) OR looks_like_ns_flux
             THEN '{base.AMBIGUOUS}'
         WHEN {ENOUGH_SEEN} THEN '{base.NOT_FLUX}'
         ELSE '{base.INSUFFICIENT}'
     END AS verdict
-    FROM judged
+    FROM proven
 )
-SELECT * EXCLUDE (looks_like_flux, looks_odd, is_excused),
+SELECT * EXCLUDE (looks_like_flux, looks_like_ns_flux, looks_odd, is_excused),
     round(CASE verdict
         WHEN '{base.NS_FLUX}' THEN ns_score
         WHEN '{base.DOUBLE_FLUX}' THEN greatest(address_score, ns_score)

@@ -240,6 +240,14 @@ FEATURES: tuple[Feature, ...] = (
         "Nazario 2008",
     ),
     Feature(
+        "ns_asns",
+        "CASE WHEN ns_asns > 0 THEN ns_asns END",
+        "networks",
+        "1…",
+        "distinct origin ASes of those; null without a table that knows one",
+        "Nazario 2008",
+    ),
+    Feature(
         "ns_networks",
         "CASE WHEN ns_asns > 0 THEN ns_asns ELSE ns_prefixes END",
         "networks",

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# What `make demo` and `make test` do: set up once (a stamp remembers), then run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+venv=.venv
+rust_minimum=1.88
+
+say() { printf 'unflux: %s\n' "$*" >&2; }
+
+# Install Debian packages where we may, else say in one sentence what is needed.
+packages() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        say "please install: $* (for Debian: sudo apt-get install $*)"
+        return 1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -o DPkg::Lock::Timeout=300 update -qq
+    apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+need_python() {
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+        || packages python3 || exit 1
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3-venv || exit 1
+}
+
+rust_is_enough() {
+    command -v cargo >/dev/null && command -v rustc >/dev/null || return 1
+    [ "$(printf '%s\n' "$rust_minimum" "$(rustc --version | cut -d' ' -f2)" | sort -V | head -n1)" = "$rust_minimum" ]
+}
+
+need_rust() {
+    command -v cc >/dev/null || packages gcc libc6-dev || exit 1
+    rust_is_enough || {
+        say "Rust $rust_minimum or newer is needed to build the core: see https://rustup.rs"
+        exit 1
+    }
+}
+
+# Make .venv with unflux and the extra's packages, unless that is done for this source.
+install_unflux() {
+    local extra=$1 stamp=$venv/.unflux-$1 key
+    key=$(find pyproject.toml build_backend rust src -type f -not -path '*/target/*' \
+        -not -path '*/data/*' -not -name '*.so' -not -path '*/__pycache__/*' -print0 \
+        | sort -z | xargs -0 sha256sum | sha256sum)
+    [ "$(cat "$stamp" 2>/dev/null)" = "$key" ] && return
+    need_python
+    need_rust
+    [ -x $venv/bin/python ] || python3 -m venv $venv
+    say "building and installing (the first time takes some minutes)"
+    $venv/bin/python -m pip install --quiet ".[$extra]"
+    printf '%s' "$key" >"$stamp"
+}
+
+demo() {
+    install_unflux demo
+    if [ -n "${1:-}" ]; then
+        exec $venv/bin/unflux scan "$1"
+    fi
+    $venv/bin/python examples/make_example.py
+    say "scanning examples/out/flux-example.pcap"
+    exec $venv/bin/unflux scan examples/out/flux-example.pcap \
+        --asn-db examples/out/asn.mmdb --country-db examples/out/country.mmdb
+}
+
+tests() {
+    command -v tshark >/dev/null || packages tshark || say "tests against tshark are skipped"
+    install_unflux test
+    $venv/bin/ruff check .
+    $venv/bin/ruff format --check .
+    $venv/bin/mypy
+    cargo fmt --check --manifest-path rust/Cargo.toml
+    cargo test --quiet --manifest-path rust/Cargo.toml -p unflux-core
+    exec $venv/bin/python -m pytest
+}
+
+case "${1:-}" in
+    demo) demo "${2:-}" ;;
+    test) tests ;;
+    *) say "usage: tools/run.sh demo [FILE] | test"; exit 2 ;;
+esac
