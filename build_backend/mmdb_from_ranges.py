@@ -105,7 +105,9 @@ def _text(value: str) -> bytes:
 
 def encode_map(record: dict[str, int | str]) -> bytes:
     """A flat map of texts and unsigned 32-bit numbers."""
-    values = (_text(value) if isinstance(value, str) else _number(6, value) for value in record.values())
+    values = (
+        _text(value) if isinstance(value, str) else _number(6, value) for value in record.values()
+    )
     pairs = (_text(key) + value for key, value in zip(record, values, strict=True))
     return _control(7, len(record)) + b"".join(pairs)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-import ip_tables
 import maturin
+
+import ip_tables
 
 Settings = dict[str, Any] | None
 

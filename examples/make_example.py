@@ -164,10 +164,9 @@ def services(rng: random.Random) -> Iterator[Service]:
     yield Service("www.news.example.", cdn(rng, "www.news.example."), 200, "cdn")
     yield Service("pool.time.example.", pool_of_volunteers(rng, "pool.time.example.",
                   "time.example."), 60, "volunteer_pool")  # fmt: skip
-    yield Service("www.robin.example.", some_of(rng, "www.robin.example.", "198.19.30.1", 4, 4, 300),
-                  60, "round_robin")  # fmt: skip
-    yield Service("api.cloud.example.", some_of(rng, "api.cloud.example.", "198.19.31.1", 40, 1, 60),
-                  120, "cloud_api")  # fmt: skip
+    robin, cloud = "www.robin.example.", "api.cloud.example."
+    yield Service(robin, some_of(rng, robin, "198.19.30.1", 4, 4, 300), 60, "round_robin")
+    yield Service(cloud, some_of(rng, cloud, "198.19.31.1", 40, 1, 60), 120, "cloud_api")
     yield Service("home.dyn.example.", dynamic_dns("home.dyn.example."), 20, "dynamic_dns")
     yield Service("gone.example.", lambda now: Answer(rcode=dns.rcode.NXDOMAIN), 20, "nxdomain")
     yield Service("broken.example.", lambda now: Answer(rcode=dns.rcode.SERVFAIL), 10, "servfail")
@@ -206,7 +205,9 @@ def questions(rng: random.Random, service: Service) -> Iterator[tuple[float, Ser
         now += rng.expovariate(service.queries_per_hour / 3600)
 
 
-def frame(source: IPv4Address, destination: IPv4Address, ports: tuple[int, int], body: bytes) -> bytes:
+def frame(
+    source: IPv4Address, destination: IPv4Address, ports: tuple[int, int], body: bytes
+) -> bytes:
     """Ethernet, IPv4 and UDP around a DNS message (checksum 0: none, RFC 768)."""
     udp = struct.pack(">HHHH", *ports, 8 + len(body), 0) + body
     ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0x4000, 64, 17, 0,

@@ -131,6 +131,8 @@ def flux_answers(n_answers: int, *, k: int = 10, step: int = 7, ttl: int = 300) 
     answers = []
     for number in range(n_answers):
         hosts = [(number * step + place) % 500 for place in range(k)]
-        addresses = [f"198.{18 + host // 256}.{host % 256}.{place + 1}" for place, host in enumerate(hosts)]
+        addresses = [
+            f"198.{18 + host // 256}.{host % 256}.{place + 1}" for place, host in enumerate(hosts)
+        ]
         answers.append(a_response("flux.test.", ttl, addresses))
     return answers

@@ -6,10 +6,11 @@ import ipaddress
 from pathlib import Path
 
 import maxminddb
-import mmdb_from_ranges
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import mmdb_from_ranges
 
 
 def lookup(ranges: list[mmdb_from_ranges.Range], path: Path, addresses: list[int]) -> list[object]:

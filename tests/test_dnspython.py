@@ -11,10 +11,10 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import pytest
-from conftest import udp_frame, write_pcap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conftest import udp_frame, write_pcap
 from unflux import _native
 from unflux.sources.base import Books, ReadOptions
 from unflux.sources.pcap import Pcap

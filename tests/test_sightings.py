@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from conftest import CLIENT, a_response, flux_answers, response, udp_frame, write_pcap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import CLIENT, a_response, flux_answers, response, udp_frame, write_pcap
 from unflux import sightings, tables
 from unflux.errors import MalformedInput, UnfluxError
 from unflux.sightings import History

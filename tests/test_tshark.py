@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import SHARED_DATA, needs_shared_data
 
+from conftest import SHARED_DATA, needs_shared_data
 from unflux import _native
 from unflux.sources.base import Books, ReadOptions
 from unflux.sources.pcap import Pcap
@@ -76,7 +76,9 @@ def theirs(path: Path, display_filter: str, fields: tuple[str, ...]) -> list[lis
     options = ["-E", "separator=/t", "-E", "aggregator=|", "-E", "occurrence=a"]
     # No reassembly, no guessing of protocols on other ports: each packet for itself.
     prefs = ["-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE"]
-    done = subprocess.run([*command, *options, *prefs], capture_output=True, check=False, timeout=60)
+    done = subprocess.run(
+        [*command, *options, *prefs], capture_output=True, check=False, timeout=60
+    )
     lines = done.stdout.decode("utf-8", "replace").splitlines()
     return [[part.split("|") if part else [] for part in line.split("\t")] for line in lines]
 

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 __version__: str
 
-type Outcome = tuple[dict[str, Any], str | None]
+Outcome: TypeAlias = tuple[dict[str, Any], str | None]
 
 class Progress:
     def __new__(cls) -> Progress: ...

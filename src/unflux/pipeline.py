@@ -81,7 +81,7 @@ class Judged:
         elif row["verdict"] == "ambiguous":
             addresses = [msgspec.structs.replace(one, evidence="unproven") for one in addresses]
         return Finding(
-            name=bare(row["name"]),
+            name=bare(row["name"]) or "",
             verdict=row["verdict"],
             score=row["score"],
             confidence=row["confidence"],
@@ -103,7 +103,9 @@ class Judged:
         )
 
 
-def scan(paths: Sequence[Path], options: ScanOptions, on_progress: OnProgress | None = None) -> Scan:
+def scan(
+    paths: Sequence[Path], options: ScanOptions, on_progress: OnProgress | None = None
+) -> Scan:
     """Read files and judge every name in them.
 
     Raises
@@ -131,9 +133,7 @@ def scan(paths: Sequence[Path], options: ScanOptions, on_progress: OnProgress | 
     return Scan(summary, findings, history, judged)
 
 
-def judge(
-    history: History, enrichment: Enrichment, detector: Detector, threads: int = 1
-) -> Judged:
+def judge(history: History, enrichment: Enrichment, detector: Detector, threads: int = 1) -> Judged:
     """Features and verdicts of all names in a history."""
     table = features.compute(history, enrichment, threads=threads)
     return Judged(detector.judge(table.table), table, history, detector)
@@ -159,7 +159,9 @@ def iso(time_us: int | None) -> str | None:
     """Microseconds since the epoch as ISO 8601 in UTC."""
     if time_us is None:
         return None
-    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000)
+    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(
+        microsecond=time_us % 1_000_000
+    )
     return moment.isoformat().replace("+00:00", "Z")
 
 
@@ -177,9 +179,7 @@ def _blind_spots_of(row: Row) -> list[str]:
     return spots
 
 
-def _agents(
-    history: History, table: FeatureTable, rows: Sequence[Row]
-) -> dict[int, list[Agent]]:
+def _agents(history: History, table: FeatureTable, rows: Sequence[Row]) -> dict[int, list[Agent]]:
     """Addresses of the names, by number of the name, in the order they were first seen."""
     seen = _address_rows(history, [row["name_id"] for row in rows])
     flux_ids = {row["name_id"] for row in rows if row["verdict"] in detect.FLUX_VERDICTS}

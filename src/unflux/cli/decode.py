@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,7 +52,9 @@ def decode(
             common.progress_bar("decoding") as on_progress,
         ):
             if kind == "answers":
-                inputs = decode_answers(files, to, options, format_name, sensor, strict, on_progress)
+                inputs = decode_answers(
+                    files, to, options, format_name, sensor, strict, on_progress
+                )
             else:
                 history = sightings.reduce(
                     files, options, format_name=format_name, strict=strict, on_progress=on_progress
@@ -111,8 +113,9 @@ def _reading(
         if not hasattr(source, "read_answers"):
             sentence = f"{source.title} holds no single answers; decode it to sightings"
             return Input(path, source.name, Books(error=sentence)), following
-        answers: AnswerSource = source
-        books, after = answers.read_answers(path, write, following, options, progress)
+        books, after = cast(AnswerSource, source).read_answers(
+            path, write, following, options, progress
+        )
         return Input(path, source.name, books), after
 
     return job

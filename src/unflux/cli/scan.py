@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from unflux import pipeline, sources
+from unflux import pipeline, sightings, sources
 from unflux.cli import common
 from unflux.pipeline import LISTED_SCORE, Scan, ScanOptions
 from unflux.share import files, json, table
@@ -73,7 +73,7 @@ def scan(
         if out:
             files.write_directory(result, out)
         if save:
-            files.sightings.write_dataset(result.history, save)
+            sightings.write_dataset(result.history, save)
         _print(result, as_json, as_ndjson)
     raise typer.Exit(_exit_code(result, fail_on_find))
 

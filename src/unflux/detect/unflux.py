@@ -51,7 +51,11 @@ class Signal:
 ADDRESS_SIGNALS = (
     Signal("n_networks", 3, 9, 0.30, "its addresses lie in {value:.0f} networks"),
     Signal(
-        "network_ratio", 0.4, 0.85, 0.20, "{value:.0%} of its addresses are in networks of their own"
+        "network_ratio",
+        0.4,
+        0.85,
+        0.20,
+        "{value:.0%} of its addresses are in networks of their own",
     ),
     Signal("retention", 0.7, 0.1, 0.20, "{value:.0%} of an answer is still in the next one"),
     Signal("novelty_ratio", 0.1, 0.6, 0.10, "{value:.0%} of later answers was never seen before"),

@@ -79,15 +79,15 @@ def _with_derived(table: pa.Table) -> pa.Table:
 
 def plain(table: pa.Table) -> pa.Table:
     """Dictionaries, also inside lists, as plain strings."""
-    columns = []
-    for column in table.columns:
-        kind = column.type
-        if pa.types.is_dictionary(kind):
-            column = column.cast(kind.value_type)
-        elif pa.types.is_list(kind) and pa.types.is_dictionary(kind.value_type):
-            column = column.cast(pa.list_(kind.value_type.value_type))
-        columns.append(column)
+    types = [_plain_type(column.type) for column in table.columns]
+    columns = [column.cast(kind) for column, kind in zip(table.columns, types, strict=True)]
     return pa.table(columns, names=table.column_names)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    return pa.list_(_plain_type(kind.value_type)) if pa.types.is_list(kind) else kind
 
 
 def reduce(
@@ -163,7 +163,7 @@ def run_interruptibly(
     def work() -> None:
         try:
             outcome.append(job())
-        except BaseException as error:  # noqa: BLE001  handed to the caller's thread below
+        except BaseException as error:
             failure.append(error)
 
     thread = threading.Thread(target=work, name="unflux-reader")

@@ -5,15 +5,13 @@ To add one, see CONTRIBUTING.md, "Add an input format".
 
 from __future__ import annotations
 
-import gzip
-import os
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from zlib import error as ZlibError
 
 from unflux.errors import UnfluxError
 from unflux.sources.base import AnswerSource, Books, ReadOptions, Source, Tally
@@ -29,6 +27,9 @@ SOURCES: tuple[Source, ...] = (Pcap(), Zeek(), PassiveDnsCof(), UnfluxParquet())
 HEAD_BYTES = 1 << 16
 STDIN_LIMIT_BYTES = 64 << 30
 """Standard input is kept in a temporary file, because formats are told by content first."""
+
+READ_UNPACKED = ("pcap", "unflux")
+"""Formats that are not read through gzip yet."""
 
 NOT_READ_YET = {
     b"\x0a\x0d\x0d\x0a": "this is pcapng, which is not read yet: convert it with "
@@ -55,9 +56,8 @@ def read_head(path: Path) -> bytes:
     if not head.startswith(b"\x1f\x8b"):
         return head
     try:
-        with gzip.open(path) as unpacked:
-            return unpacked.read(HEAD_BYTES)
-    except (OSError, EOFError, ZlibError):
+        return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)  # bounded both ways
+    except zlib.error:
         return head
 
 
@@ -73,11 +73,15 @@ def choose(path: Path, format_name: str | None = None) -> Source | str:
         return "is empty"
     if format_name is not None:
         return by_name(format_name)
+    return _by_content(path, head)
+
+
+def _by_content(path: Path, head: bytes) -> Source | str:
     for source in SOURCES:
         if source.sniff(head):
             with path.open("rb") as file:
                 packed = file.read(2) == b"\x1f\x8b"
-            if packed and source.name in ("pcap", "unflux"):
+            if packed and source.name in READ_UNPACKED:
                 return f"this is a gzip-compressed {source.name} file: unpack it first (gunzip)"
             return source
     for magic, sentence in NOT_READ_YET.items():
@@ -124,6 +128,6 @@ class _Bounded:
 def size_of(path: Path) -> int:
     """Bytes of a file, 0 if it cannot be told."""
     try:
-        return os.stat(path).st_size
+        return path.stat().st_size
     except OSError:
         return 0

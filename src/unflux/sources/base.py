@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -60,11 +60,15 @@ class Books:
     def of(cls, native: dict[str, Any], error: str | None = None) -> Books:
         """From what the core returns."""
         kinds = ("skipped", "malformed", "oddities", "records_left_out")
-        tallies = {
+        tallies: dict[str, Any] = {
             kind: {name: Tally(**tally) for name, tally in native[kind].items()} for kind in kinds
         }
         rest = {key: value for key, value in native.items() if key not in kinds}
         return cls(**rest, **tallies, error=error)
+
+    def with_malformed(self, malformed: dict[str, Tally]) -> Books:
+        """The same with faults that the source itself found."""
+        return replace(self, malformed=self.malformed | malformed)
 
     @property
     def balanced(self) -> bool:

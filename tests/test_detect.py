@@ -1,0 +1,231 @@
+"""Detectors: the contract that all keep, and what ours says of real and made-up names."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from conftest import (
+    ROOT,
+    SHARED_DATA,
+    a_response,
+    flux_answers,
+    needs_shared_data,
+    response,
+    udp_frame,
+    write_pcap,
+)
+from unflux import detect, enrich, features, pipeline, sightings
+from unflux.detect import DETECTORS, FLUX_VERDICTS, VERDICTS, Finding
+from unflux.pipeline import ScanOptions
+
+START = 1_790_000_000.0 - 1_790_000_000 % 3600
+
+
+def judge(
+    path: Path, tables: tuple[Path, Path] | None = None, detector: str = "unflux"
+) -> dict[str, Finding]:
+    asn, country = tables or (None, None)
+    options = ScanOptions(asn_db=asn, country_db=country, min_score=0, detector_id=detector)
+    return {finding.name: finding for finding in pipeline.scan([path], options).findings}
+
+
+def capture(path: Path, seen: list[tuple[float, bytes]]) -> Path:
+    return write_pcap(path, [(START + at, udp_frame(wire)) for at, wire in seen])
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example of the README, built by its own script."""
+    subprocess.run([sys.executable, "examples/make_example.py"], cwd=ROOT, check=True)
+    return ROOT / "examples" / "out"
+
+
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda detector: detector.id)
+def test_detectors_keep_the_contract(detector: detect.Detector, example: Path) -> None:
+    history = sightings.reduce([example / "flux-example.pcap"])
+    tables = enrich.load(example / "asn.mmdb", example / "country.mmdb")
+    table = features.compute(history, tables).table
+    before = table.slice(0)
+    judged = detector.judge(table)
+    assert table.equals(before)
+    assert judged.num_rows == table.num_rows
+    assert judged.column("name").to_pylist() == table.column("name").to_pylist()
+    assert set(judged.column("verdict").to_pylist()) <= set(VERDICTS)
+    scores = judged.column("score").to_pylist()
+    assert all(0 <= score <= 1 for score in scores)
+    order = list(range(table.num_rows))[::-1]
+    again = detector.judge(table.take(pa.array(order)))
+    assert again.column("score").to_pylist() == scores[::-1]
+    for row in judged.to_pylist():
+        reasons = detector.reasons(row)
+        assert all(0 <= reason.weight <= 1 for reason in reasons)
+        assert all("nan" not in reason.says for reason in reasons)
+        for explanation in detector.explanations(row):
+            assert explanation.says
+
+
+def test_the_example_is_told_as_its_labels_say(example: Path) -> None:
+    labels = json.loads((example / "labels.json").read_text())["names"]
+    found = judge(example / "flux-example.pcap", (example / "asn.mmdb", example / "country.mmdb"))
+    for name, label in labels.items():
+        if name not in found:
+            assert label["kind"] == "static", name  # the least popular were not asked for
+            continue
+        verdict = found[name].verdict
+        if label["flux"]:
+            assert verdict == label["kind"], name
+        elif label["kind"] == "volunteer_pool":
+            assert verdict == "ambiguous"
+            matching = [one.name for one in found[name].benign_explanations if one.match]
+            assert matching == ["volunteer_pool"]
+        else:
+            assert verdict in ("not_flux", "insufficient"), name
+    agents = {agent.address for agent in found["c2.mother.test"].agents}
+    assert len(agents) == found["c2.mother.test"].n_addresses
+
+
+@needs_shared_data
+@pytest.mark.parametrize(
+    ("capture_name", "name"),
+    [("locky-2017-09-05.pcap", "tealfortera.org"), ("locky-2017-09-07.pcap", "leypart.su")],
+)
+def test_real_flux_is_found(capture_name: str, name: str) -> None:
+    geo = SHARED_DATA / "geo"
+    tables = (geo / "asn.mmdb", geo / "geo-whois-asn-country.mmdb")
+    found = judge(SHARED_DATA / "flux" / capture_name, tables)
+    flux = [one for one in found.values() if one.verdict in FLUX_VERDICTS]
+    assert [one.name for one in flux] == [name]
+    assert flux[0].verdict == "single_flux"
+    assert (len(flux[0].agents), flux[0].n_asns) == (10, 9)
+    assert flux[0].confidence == "low"  # one answer is all that was seen
+    assert len(flux[0].clients) == 1
+
+
+@needs_shared_data
+@pytest.mark.parametrize("folder", ["benign/iot", "benign/zeek-competition", "benign/zeek-small"])
+def test_no_ordinary_name_is_called_flux(folder: str) -> None:
+    geo = SHARED_DATA / "geo"
+    files = [
+        path
+        for path in sorted((SHARED_DATA / folder).rglob("*"))
+        if path.suffix in (".pcap", ".gz", ".log") and "json" not in path.name
+    ]
+    options = ScanOptions(asn_db=geo / "asn.mmdb", country_db=geo / "geo-whois-asn-country.mmdb")
+    together = pipeline.scan(files, options).findings
+    assert [one.name for one in together if one.verdict in FLUX_VERDICTS] == []
+
+
+@needs_shared_data
+def test_no_household_capture_alone_has_flux() -> None:
+    geo = SHARED_DATA / "geo"
+    options = ScanOptions(asn_db=geo / "asn.mmdb", country_db=geo / "geo-whois-asn-country.mmdb")
+    for path in sorted((SHARED_DATA / "benign/iot").glob("*.pcap")):
+        assert not [one for one in pipeline.scan([path], options).findings if one.is_flux], path
+
+
+def test_without_an_as_table_nothing_is_called_flux(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("unflux.enrich.tables.OWN_TABLES", tmp_path)
+    monkeypatch.setattr("unflux.enrich.tables.DIRECTORIES", ())
+    seen = [(300 * number, wire) for number, wire in enumerate(flux_answers(12))]
+    options = ScanOptions(min_score=0)
+    result = pipeline.scan([capture(tmp_path / "a.pcap", seen)], options)
+    assert [one.is_flux for one in result.findings] == [False]
+    assert any("origin AS" in spot for spot in result.summary["blind_spots"])
+
+
+def test_seen_once_and_narrow_is_insufficient(tmp_path: Path, lab_tables) -> None:
+    path = capture(tmp_path / "a.pcap", [(0, a_response("a.test.", 60, ["198.18.1.1"]))])
+    assert judge(path, lab_tables)["a.test"].verdict == "insufficient"
+
+
+def test_static_names_are_not_flux(tmp_path: Path, lab_tables) -> None:
+    wire = a_response("a.test.", 300, ["198.18.1.1", "198.18.1.2"])
+    path = capture(tmp_path / "a.pcap", [(300 * number, wire) for number in range(6)])
+    finding = judge(path, lab_tables)["a.test"]
+    assert (finding.verdict, finding.agents) == ("not_flux", [])
+
+
+def test_rotation_over_networks_is_single_flux(tmp_path: Path, lab_tables) -> None:
+    seen = [(300 * number, wire) for number, wire in enumerate(flux_answers(12))]
+    finding = judge(capture(tmp_path / "a.pcap", seen), lab_tables)["flux.test"]
+    assert (finding.verdict, finding.confidence) == ("single_flux", "high")
+    assert all(agent.evidence == "rotated" for agent in finding.agents)
+    assert finding.reasons[0].feature == "n_networks"
+
+
+def test_agents_of_two_flux_names_are_shared(tmp_path: Path, lab_tables) -> None:
+    seen = []
+    for number in range(12):
+        hosts = [f"198.18.{(number * 7 + place) % 250}.9" for place in range(10)]
+        seen += [
+            (300 * number, a_response("one.test.", 300, hosts)),
+            (300 * number + 1, a_response("two.test.", 300, hosts)),
+        ]
+    found = judge(capture(tmp_path / "a.pcap", seen), lab_tables)
+    assert {agent.evidence for agent in found["one.test"].agents} == {"shared"}
+
+
+def test_a_cdn_in_one_network_is_not_flux(tmp_path: Path, lab_tables) -> None:
+    seen = [
+        (60 * number, a_response("c.test.", 20, [f"198.18.1.{number * 4 % 250 + place}" for place in (1, 2, 3, 4)]))
+        for number in range(30)
+    ]  # fmt: skip
+    finding = judge(capture(tmp_path / "a.pcap", seen), lab_tables)["c.test"]
+    assert finding.verdict == "not_flux"
+    assert "cdn" in [one.name for one in finding.benign_explanations if one.match]
+
+
+def test_rotating_name_servers_alone_are_ns_flux(tmp_path: Path, lab_tables) -> None:
+    seen = []
+    for number in range(8):
+        glue = [
+            (f"ns{host}.a.test.", 300, "A", [f"198.18.{number * 4 + host}.1"]) for host in range(4)
+        ]
+        wire = response(
+            "www.a.test.",
+            answer=[("www.a.test.", 300, "A", ["198.19.200.1"])],
+            authority=[("a.test.", 300, "NS", [f"ns{host}.a.test." for host in range(4)])],
+            additional=glue,
+        )
+        seen.append((600 * number, wire))
+    finding = judge(capture(tmp_path / "a.pcap", seen), lab_tables)["www.a.test"]
+    assert finding.verdict == "ns_flux"
+    assert {reason.feature for reason in finding.reasons} >= {"ns_networks", "ns_address_retention"}
+
+
+def test_baselines_say_what_their_formulas_say(tmp_path: Path, lab_tables) -> None:
+    # 8 addresses in 8 ASes: Holz 1.32·8 + 18.54·8 = 158.9 > 142.38; anomalous-dns the same (·8/8).
+    eight = [f"198.18.{host}.1" for host in range(8)]
+    # 10 addresses in 8 ASes: 161.5 is over; ·8/10 = 129.2 is not.
+    ten = [*eight, "198.18.0.2", "198.18.1.2"]
+    seen = [
+        (0, a_response("eight.test.", 300, eight)),
+        (1, a_response("ten.test.", 300, ten)),
+        (2, a_response("long.test.", 1800, eight)),
+    ]
+    path = capture(tmp_path / "a.pcap", seen)
+    verdicts = {
+        detector: {name: one.verdict for name, one in judge(path, lab_tables, detector).items()}
+        for detector in ("holz2008", "anomalous_dns")
+    }
+    assert verdicts["holz2008"] == {
+        "eight.test": "single_flux",
+        "ten.test": "single_flux",
+        "long.test": "not_flux",
+    }
+    assert verdicts["anomalous_dns"] == {
+        "eight.test": "single_flux",
+        "ten.test": "not_flux",
+        "long.test": "not_flux",
+    }
+
+
+def test_an_unknown_detector_is_a_sentence() -> None:
+    with pytest.raises(ValueError, match="known ones: unflux"):
+        detect.by_id("oracle")

@@ -1,0 +1,94 @@
+"""Docs say what is: generated pages are fresh, every room's page exists, every command runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, Cli
+from unflux.detect import DETECTORS
+from unflux.sources import SOURCES
+
+DOCS = ROOT / "docs"
+
+
+def make_docs():
+    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "tools" / "make_docs.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["tables.md", "features.md", "counts.md"])
+def test_generated_pages_are_fresh(name: str) -> None:
+    fresh = make_docs().PAGES[name]()
+    assert (DOCS / name).read_text(encoding="utf-8") == fresh, "run tools/make_docs.py"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_every_source_has_its_page(source) -> None:
+    page = DOCS / "sources" / f"{source.name}.md"
+    assert "goes wrong" in page.read_text(encoding="utf-8"), f"write {page}"
+
+
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda detector: detector.id)
+def test_every_detector_has_its_page(detector) -> None:
+    page = (DOCS / "detectors" / f"{detector.id}.md").read_text(encoding="utf-8")
+    assert f"(version {detector.version})" in page
+    assert "goes wrong" in page
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def commands() -> list[str]:
+    """Every `unflux …` line of the ```sh blocks."""
+    blocks = [
+        block
+        for page in pages()
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+    ]
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return sorted({line for line in lines if line.startswith("unflux ")})
+
+
+@pytest.fixture(scope="session")
+def example() -> Path:
+    subprocess.run([sys.executable, "examples/make_example.py"], cwd=ROOT, check=True)
+    return ROOT / "examples" / "out" / "flux-example.pcap"
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_of_the_docs_runs(
+    command: str, cli: Cli, example: Path, tmp_path: Path
+) -> None:
+    stand_ins = {
+        "capture.pcap": str(example),
+        "/var/log/zeek/dns.log.gz": str(example),
+        "answers.parquet": str(tmp_path / "answers.parquet"),
+    }
+    words = [stand_ins.get(word, word) for word in shlex.split(command)[1:]]
+    done = cli(*words)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_make_has_the_two_commands_of_the_readme() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("demo", "test"):
+        assert f"\n{target}:" in makefile
+        assert f"make {target}" in (ROOT / "README.md").read_text(encoding="utf-8")
