@@ -70,8 +70,7 @@ tests() {
     $venv/bin/ruff check .
     $venv/bin/ruff format --check .
     $venv/bin/mypy
-    cargo fmt --check --manifest-path rust/Cargo.toml
-    cargo test --quiet --manifest-path rust/Cargo.toml -p unflux-core
+    (cd rust && cargo fmt --check && cargo test --quiet -p unflux-core)
     exec $venv/bin/python -m pytest
 }
 
