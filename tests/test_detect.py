@@ -86,7 +86,7 @@ def test_the_example_is_told_as_its_labels_say(example: Path) -> None:
             assert matching == ["volunteer_pool"]
         else:
             assert verdict in ("not_flux", "insufficient"), name
-    agents = {agent.address for agent in found["c2.mother.test"].agents}
+    agents = {agent.address for agent in found["c2.mother.test"].agent_list}
     assert len(agents) == found["c2.mother.test"].n_addresses
 
 
@@ -102,9 +102,9 @@ def test_real_flux_is_found(capture_name: str, name: str) -> None:
     flux = [one for one in found.values() if one.verdict in FLUX_VERDICTS]
     assert [one.name for one in flux] == [name]
     assert flux[0].verdict == "single_flux"
-    assert (len(flux[0].agents), flux[0].n_asns) == (10, 9)
+    assert (len(flux[0].agent_list), flux[0].n_asns) == (10, 9)
     assert flux[0].confidence == "low"  # one answer is all that was seen
-    assert len(flux[0].clients) == 1
+    assert flux[0].n_clients == 1
 
 
 @needs_shared_data
@@ -148,14 +148,14 @@ def test_static_names_are_not_flux(tmp_path: Path, lab_tables) -> None:
     wire = a_response("a.test.", 300, ["198.18.1.1", "198.18.1.2"])
     path = capture(tmp_path / "a.pcap", [(300 * number, wire) for number in range(6)])
     finding = judge(path, lab_tables)["a.test"]
-    assert (finding.verdict, finding.agents) == ("not_flux", [])
+    assert (finding.verdict, finding.agent_list) == ("not_flux", [])
 
 
 def test_rotation_over_networks_is_single_flux(tmp_path: Path, lab_tables) -> None:
     seen = [(300 * number, wire) for number, wire in enumerate(flux_answers(12))]
     finding = judge(capture(tmp_path / "a.pcap", seen), lab_tables)["flux.test"]
     assert (finding.verdict, finding.confidence) == ("single_flux", "high")
-    assert all(agent.evidence == "rotated" for agent in finding.agents)
+    assert all(agent.evidence == "rotated" for agent in finding.agent_list)
     assert finding.reasons[0].feature == "n_networks"
 
 
@@ -168,7 +168,7 @@ def test_agents_of_two_flux_names_are_shared(tmp_path: Path, lab_tables) -> None
             (300 * number + 1, a_response("two.test.", 300, hosts)),
         ]
     found = judge(capture(tmp_path / "a.pcap", seen), lab_tables)
-    assert {agent.evidence for agent in found["one.test"].agents} == {"shared"}
+    assert {agent.evidence for agent in found["one.test"].agent_list} == {"shared"}
 
 
 def test_a_cdn_in_one_network_is_not_flux(tmp_path: Path, lab_tables) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,9 +15,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unflux import __version__, detect, enrich, features, sightings, sources
+from unflux import __version__, detect, enrich, features, people, sightings, sources
 from unflux.detect import Detector, Finding
-from unflux.detect.base import Agent, DetectorId, Row
+from unflux.detect.base import DetectorId, Row
 from unflux.enrich import Enrichment
 from unflux.features import FeatureTable
 from unflux.sightings import History, OnProgress
@@ -67,19 +67,15 @@ class Judged:
 
     def findings(self, rows: Sequence[Row]) -> list[Finding]:
         """Findings with reasons, agents and clients, in the order of `rows`."""
-        agents = _agents(self.history, self.features, rows)
-        clients = _clients(self.history, [row["name_id"] for row in rows])
-        return [self._finding(row, agents, clients) for row in rows]
+        agents = people.agents(self.history, self.features, rows)
+        clients = people.clients(self.history, rows)
+        return [
+            self._finding(row, agents.get(row["name_id"]), clients.get(row["name_id"]))
+            for row in rows
+        ]
 
-    def _finding(
-        self, row: Row, agents: dict[int, list[Agent]], clients: dict[int, list[str]]
-    ) -> Finding:
-        who = clients.get(row["name_id"], [])
-        addresses = agents.get(row["name_id"], [])
-        if row["verdict"] not in (*detect.FLUX_VERDICTS, "ambiguous"):
-            addresses = []  # an agent is a claim: nobody is named without a verdict
-        elif row["verdict"] == "ambiguous":
-            addresses = [msgspec.structs.replace(one, evidence="unproven") for one in addresses]
+    def _finding(self, row: Row, agents: str | None, clients: tuple[str, int] | None) -> Finding:
+        listed, n_clients = clients or ("[]", 0)
         return Finding(
             name=bare(row["name"]) or "",
             verdict=row["verdict"],
@@ -88,9 +84,9 @@ class Judged:
             reasons=self.detector.reasons(row),
             benign_explanations=self.detector.explanations(row),
             blind_spots=_blind_spots_of(row),
-            agents=addresses,
-            clients=who,
-            n_clients=len(who),
+            agents=msgspec.Raw((agents or "[]").encode()),
+            clients=msgspec.Raw(listed.encode()),
+            n_clients=n_clients,
             first_seen=iso(row["first_us"]),
             last_seen=iso(row["last_us"]),
             registered_domain=bare(row["registered_domain"]),
@@ -159,10 +155,8 @@ def iso(time_us: int | None) -> str | None:
     """Microseconds since the epoch as ISO 8601 in UTC."""
     if time_us is None:
         return None
-    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(
-        microsecond=time_us % 1_000_000
-    )
-    return moment.isoformat().replace("+00:00", "Z")
+    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_us % 1_000_000:06}Z"
 
 
 def _blind_spots_of(row: Row) -> list[str]:
@@ -177,81 +171,6 @@ def _blind_spots_of(row: Row) -> list[str]:
     if row["n_addresses"] and row["n_asns"] is None:
         spots.append("The origin ASes of its addresses are not known.")
     return spots
-
-
-def _agents(history: History, table: FeatureTable, rows: Sequence[Row]) -> dict[int, list[Agent]]:
-    """Addresses of the names, by number of the name, in the order they were first seen."""
-    seen = _address_rows(history, [row["name_id"] for row in rows])
-    flux_ids = {row["name_id"] for row in rows if row["verdict"] in detect.FLUX_VERDICTS}
-    rotating_ids = {row["name_id"] for row in rows if row["n_pairs"]}
-    used_by = Counter(code for name_id, code in seen if name_id in flux_ids)
-    codes = pa.array(sorted({code for _, code in seen}), pa.int32())
-    places = {
-        code: {"address": address, **place}
-        for code, address, place in zip(
-            codes.to_pylist(),
-            pc.take(history.rdata, codes).to_pylist(),
-            table.places.take(codes).to_pylist(),
-            strict=True,
-        )
-    }
-    agents: dict[int, list[Agent]] = defaultdict(list)
-    for (name_id, code), (first, last, count) in sorted(seen.items(), key=lambda item: item[1][0]):
-        evidence = "rotated" if name_id in rotating_ids else "answered"
-        if used_by[code] > 1 and name_id in flux_ids:
-            evidence = "shared"
-        agents[name_id].append(_agent(places[code], evidence, first, last, count))
-    return agents
-
-
-def _agent(place: dict[str, Any], evidence: str, first: int, last: int, count: int) -> Agent:
-    return Agent(
-        address=place["address"],
-        evidence=evidence,
-        origin_asn=place["origin_asn"],
-        organisation=place["organisation"],
-        country=place["country"],
-        special=place["special"],
-        first_seen=iso(first) or "",
-        last_seen=iso(last) or "",
-        count=count,
-    )
-
-
-def _address_rows(
-    history: History, name_ids: list[int]
-) -> dict[tuple[int, int], tuple[int, int, int]]:
-    """(name, address) → (first, last, responses) over all hours."""
-    wanted = pa.array(name_ids, pa.int32())
-    rows: dict[tuple[int, int], tuple[int, int, int]] = {}
-    for batch in history.sightings:
-        types = pc.is_in(batch.column("rdtype"), pa.array(["A", "AAAA"]))
-        mask = pc.and_(pc.is_in(batch.column("owner").indices, wanted), types)
-        part = batch.filter(mask)
-        columns = (
-            part.column("owner").indices.to_pylist(),
-            part.column("rdata").indices.to_pylist(),
-            part.column("time_first").cast(pa.int64()).to_pylist(),
-            part.column("time_last").cast(pa.int64()).to_pylist(),
-            part.column("count_raw").to_pylist(),
-        )
-        for owner, code, first, last, count in zip(*columns, strict=True):
-            before = rows.get((owner, code), (first, last, 0))
-            span = (min(before[0], first), max(before[1], last), before[2] + count)
-            rows[owner, code] = span
-    return rows
-
-
-def _clients(history: History, name_ids: list[int]) -> dict[int, list[str]]:
-    """Clients that asked for the names, by name, sorted; up to 64 per name, type and hour."""
-    wanted = pa.array(name_ids, pa.int32())
-    clients: dict[int, set[str]] = defaultdict(set)
-    for batch in history.activity:
-        part = batch.filter(pc.is_in(batch.column("owner").indices, wanted))
-        lists = part.column("clients").to_pylist()
-        for owner, who in zip(part.column("owner").indices.to_pylist(), lists, strict=True):
-            clients[owner].update(who)
-    return {name_id: sorted(who) for name_id, who in clients.items()}
 
 
 def _summary(

@@ -74,8 +74,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     reasons: list[Reason]
     benign_explanations: list[Explanation]
     blind_spots: list[str]
-    agents: list[Agent]
-    clients: list[str]
+    agents: msgspec.Raw
+    """`list[Agent]` as JSON, see `agent_list`: a large capture has millions of them."""
+    clients: msgspec.Raw
+    """`list[str]` as JSON, see `client_list`."""
     n_clients: int
     first_seen: str | None
     last_seen: str | None
@@ -91,6 +93,16 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     def is_flux(self) -> bool:
         """Whether the verdict is one of the flux ones."""
         return self.verdict in FLUX_VERDICTS
+
+    @property
+    def agent_list(self) -> list[Agent]:
+        """The agents as values."""
+        return msgspec.json.decode(self.agents, type=list[Agent])
+
+    @property
+    def client_list(self) -> list[str]:
+        """The clients as values."""
+        return msgspec.json.decode(self.clients, type=list[str])
 
 
 class Detector(Protocol):

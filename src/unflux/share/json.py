@@ -45,7 +45,7 @@ def ecs(finding: Finding) -> dict[str, Any]:
         "threat": {"technique": {"id": ["T1568"], "subtechnique": {"id": ["T1568.001"]}}},
         "dns": {
             "question": {"name": finding.name, "registered_domain": finding.registered_domain},
-            "resolved_ip": [agent.address for agent in finding.agents],
+            "resolved_ip": [agent.address for agent in finding.agent_list],
         },
         "client": {"ip": finding.clients},
         "flux": finding,

@@ -126,10 +126,10 @@ def show_finding(finding: Finding, features: dict[str, Any], console: Console) -
     agents = [
         f"{one.address}  AS{one.origin_asn or '?'} {one.organisation or ''}  "
         f"{one.country or '?'}  {one.evidence}  {one.first_seen} … {one.last_seen}"
-        for one in finding.agents
+        for one in finding.agent_list
     ]
     _section(console, f"Addresses ({len(agents)})", agents)
-    _section(console, f"Clients who asked ({finding.n_clients})", finding.clients)
+    _section(console, f"Clients who asked ({finding.n_clients})", finding.client_list)
     known = [f"{name} = {value}" for name, value in features.items() if value is not None]
     _section(console, "Features", known)
 

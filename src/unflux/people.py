@@ -1,0 +1,112 @@
+"""Who stands in a finding: addresses that answered (agents), and clients that asked.
+
+Both are put together by the embedded engine, as JSON: a large capture has millions of them, and
+most leave the program as JSON anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from unflux.detect.base import AMBIGUOUS, FLUX_VERDICTS, Row
+from unflux.features import FeatureTable
+from unflux.sightings import History
+
+AGENTS = """
+WITH seen AS (
+    SELECT name_id, code, min(first_us) AS first_us, max(last_us) AS last_us, sum(n) AS n
+    FROM rows GROUP BY name_id, code
+), used AS (
+    SELECT code, count(*) AS n_flux FROM seen JOIN names USING (name_id) WHERE is_flux GROUP BY code
+), told AS (
+    SELECT name_id, first_us, struct_pack(
+        address := address,
+        evidence := CASE WHEN NOT is_flux THEN 'unproven' WHEN n_flux > 1 THEN 'shared'
+                         WHEN rotates THEN 'rotated' ELSE 'answered' END,
+        origin_asn := origin_asn, organisation := organisation, country := country,
+        special := special,
+        first_seen := strftime(make_timestamp(first_us), '%Y-%m-%dT%H:%M:%S.%fZ'),
+        last_seen := strftime(make_timestamp(last_us), '%Y-%m-%dT%H:%M:%S.%fZ'),
+        count := n::BIGINT) AS agent
+    FROM seen JOIN names USING (name_id) JOIN places USING (code) LEFT JOIN used USING (code)
+)
+SELECT name_id, to_json(list(agent ORDER BY first_us, agent.address))::VARCHAR AS agents
+FROM told GROUP BY name_id
+"""
+
+CLIENTS = """
+SELECT name_id, to_json(list(client ORDER BY client))::VARCHAR AS clients, count(*) AS n
+FROM (SELECT DISTINCT name_id, client FROM rows) GROUP BY name_id
+"""
+
+
+def agents(history: History, features: FeatureTable, rows: Sequence[Row]) -> dict[int, str]:
+    """`list[Agent]` as JSON, by number of the name, in the order they were first seen.
+
+    An agent is a claim: only names judged flux or ambiguous have any, and what kind of evidence
+    there is stands beside each.
+    """
+    accused = [row for row in rows if row["verdict"] in (*FLUX_VERDICTS, AMBIGUOUS)]
+    names = pa.table(
+        {
+            "name_id": pa.array([row["name_id"] for row in accused], pa.int32()),
+            "is_flux": pa.array([row["verdict"] in FLUX_VERDICTS for row in accused], pa.bool_()),
+            "rotates": pa.array([bool(row["n_pairs"]) for row in accused], pa.bool_()),
+        }
+    )
+    seen = _address_rows(history, names.column("name_id"))
+    codes = pc.unique(seen.column("code"))
+    places = pa.table(features.places.take(codes))
+    places = places.append_column("code", codes)
+    places = places.append_column("address", pc.take(history.rdata, codes))
+    found = _query(AGENTS, rows=seen, names=names, places=places)
+    return dict(zip(found["name_id"], found["agents"], strict=True))
+
+
+def clients(history: History, rows: Sequence[Row]) -> dict[int, tuple[str, int]]:
+    """Clients that asked, as JSON, and their number; up to 64 per name, type and hour are kept."""
+    wanted = pa.array([row["name_id"] for row in rows], pa.int32())
+    parts = []
+    for batch in history.activity:
+        part = batch.filter(pc.is_in(batch.column("owner").indices, wanted))
+        lists = part.column("clients")
+        owners = pc.take(part.column("owner").indices, pc.list_parent_indices(lists))
+        flat = pc.list_flatten(lists)
+        parts.append(pa.table({"name_id": owners, "client": flat.cast(pa.string())}))
+    found = _query(CLIENTS, rows=pa.concat_tables(parts))
+    pairs = zip(found["clients"], found["n"], strict=True)
+    return dict(zip(found["name_id"], pairs, strict=True))
+
+
+def _address_rows(history: History, name_ids: pa.ChunkedArray) -> pa.Table:
+    """Sightings of addresses of the names: name, number of the rdata, times, responses."""
+    wanted = name_ids.combine_chunks()
+    parts = []
+    for batch in history.sightings:
+        types = pc.is_in(batch.column("rdtype"), pa.array(["A", "AAAA"]))
+        part = batch.filter(pc.and_(pc.is_in(batch.column("owner").indices, wanted), types))
+        parts.append(
+            pa.table(
+                {
+                    "name_id": part.column("owner").indices,
+                    "code": part.column("rdata").indices,
+                    "first_us": part.column("time_first").cast(pa.int64()),
+                    "last_us": part.column("time_last").cast(pa.int64()),
+                    "n": part.column("count_raw"),
+                }
+            )
+        )
+    return pa.concat_tables(parts)
+
+
+def _query(query: str, **tables: pa.Table) -> dict[str, list[Any]]:
+    with duckdb.connect() as engine:
+        for name, table in tables.items():
+            engine.register(name, table)
+        columns: dict[str, list[Any]] = engine.sql(query).to_arrow_table().to_pydict()
+        return columns
