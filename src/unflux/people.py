@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from unflux.detect.base import AMBIGUOUS, FLUX_VERDICTS, Row
-from unflux.features import FeatureTable
 from unflux.sightings import History
 
 AGENTS = """
@@ -35,17 +34,17 @@ WITH seen AS (
         count := n::BIGINT) AS agent
     FROM seen JOIN names USING (name_id) JOIN places USING (code) LEFT JOIN used USING (code)
 )
-SELECT name_id, to_json(list(agent ORDER BY first_us, agent.address))::VARCHAR AS agents
+SELECT name_id, encode(to_json(list(agent ORDER BY first_us, agent.address))::VARCHAR) AS agents
 FROM told GROUP BY name_id
 """
 
 CLIENTS = """
-SELECT name_id, to_json(list(client ORDER BY client))::VARCHAR AS clients, count(*) AS n
+SELECT name_id, encode(to_json(list(client ORDER BY client))::VARCHAR) AS clients, count(*) AS n
 FROM (SELECT DISTINCT name_id, client FROM rows) GROUP BY name_id
 """
 
 
-def agents(history: History, features: FeatureTable, rows: Sequence[Row]) -> dict[int, str]:
+def agents(history: History, places: pa.RecordBatch, rows: Sequence[Row]) -> dict[int, bytes]:
     """`list[Agent]` as JSON, by number of the name, in the order they were first seen.
 
     An agent is a claim: only names judged flux or ambiguous have any, and what kind of evidence
@@ -61,14 +60,13 @@ def agents(history: History, features: FeatureTable, rows: Sequence[Row]) -> dic
     )
     seen = _address_rows(history, names.column("name_id"))
     codes = pc.unique(seen.column("code"))
-    places = pa.table(features.places.take(codes))
-    places = places.append_column("code", codes)
-    places = places.append_column("address", pc.take(history.rdata, codes))
-    found = _query(AGENTS, rows=seen, names=names, places=places)
+    located = pa.table(places.take(codes)).append_column("code", codes)
+    located = located.append_column("address", pc.take(history.rdata, codes))
+    found = _query(AGENTS, rows=seen, names=names, places=located)
     return dict(zip(found["name_id"], found["agents"], strict=True))
 
 
-def clients(history: History, rows: Sequence[Row]) -> dict[int, tuple[str, int]]:
+def clients(history: History, rows: Sequence[Row]) -> dict[int, tuple[bytes, int]]:
     """Clients that asked, as JSON, and their number; up to 64 per name, type and hour are kept."""
     wanted = pa.array([row["name_id"] for row in rows], pa.int32())
     parts = []

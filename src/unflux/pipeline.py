@@ -19,7 +19,6 @@ from unflux import __version__, detect, enrich, features, people, sightings, sou
 from unflux.detect import Detector, Finding
 from unflux.detect.base import DetectorId, Row
 from unflux.enrich import Enrichment
-from unflux.features import FeatureTable
 from unflux.sightings import History, OnProgress
 from unflux.sources.base import ReadOptions
 
@@ -61,21 +60,24 @@ class Judged:
     """Features and verdicts of every name, before any of them is written out."""
 
     table: pa.Table
-    features: FeatureTable
+    places: pa.RecordBatch
+    """Where each rdata of the history belongs, by its number."""
     history: History
     detector: Detector
 
     def findings(self, rows: Sequence[Row]) -> list[Finding]:
         """Findings with reasons, agents and clients, in the order of `rows`."""
-        agents = people.agents(self.history, self.features, rows)
+        agents = people.agents(self.history, self.places, rows)
         clients = people.clients(self.history, rows)
         return [
             self._finding(row, agents.get(row["name_id"]), clients.get(row["name_id"]))
             for row in rows
         ]
 
-    def _finding(self, row: Row, agents: str | None, clients: tuple[str, int] | None) -> Finding:
-        listed, n_clients = clients or ("[]", 0)
+    def _finding(
+        self, row: Row, agents: bytes | None, clients: tuple[bytes, int] | None
+    ) -> Finding:
+        listed, n_clients = clients or (b"[]", 0)
         return Finding(
             name=bare(row["name"]) or "",
             verdict=row["verdict"],
@@ -84,8 +86,8 @@ class Judged:
             reasons=self.detector.reasons(row),
             benign_explanations=self.detector.explanations(row),
             blind_spots=_blind_spots_of(row),
-            agents=msgspec.Raw((agents or "[]").encode()),
-            clients=msgspec.Raw(listed.encode()),
+            agents=msgspec.Raw(agents or b"[]"),
+            clients=msgspec.Raw(listed),
             n_clients=n_clients,
             first_seen=iso(row["first_us"]),
             last_seen=iso(row["last_us"]),
@@ -132,7 +134,7 @@ def scan(
 def judge(history: History, enrichment: Enrichment, detector: Detector, threads: int = 1) -> Judged:
     """Features and verdicts of all names in a history."""
     table = features.compute(history, enrichment, threads=threads)
-    return Judged(detector.judge(table.table), table, history, detector)
+    return Judged(detector.judge(table.table), table.places, history, detector)
 
 
 def explain(paths: Sequence[Path], name: str, options: ScanOptions) -> tuple[Finding, Row] | None:

@@ -5,6 +5,7 @@
 //! and judgements are not made here: `features/` names them, one expression each.
 
 use std::collections::HashMap;
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -289,6 +290,8 @@ struct Groups<'a> {
     batches: Vec<Columns<'a>>,
     /// Row number at which each batch begins.
     starts: Vec<u32>,
+    /// Batch of the first row of each block of rows: finding a row's batch starts there.
+    block_batch: Vec<u32>,
     rows: Vec<u32>,
     ends: Vec<u32>,
     /// First and last time each name was seen as an owner of anything.
@@ -325,7 +328,12 @@ impl<'a> Groups<'a> {
                 *place += 1;
             }
         }
-        Ok(Groups { batches, starts, rows, ends, times })
+        let block_batch = (0..=total >> BLOCK_BITS)
+            .map(|block| {
+                starts.partition_point(|start| *start <= (block << BLOCK_BITS) as u32).saturating_sub(1) as u32
+            })
+            .collect();
+        Ok(Groups { batches, starts, block_batch, rows, ends, times })
     }
 
     fn of(&self, name: usize) -> &[u32] {
@@ -334,10 +342,34 @@ impl<'a> Groups<'a> {
     }
 
     fn at(&self, row: u32) -> (&Columns<'a>, usize) {
-        let batch = self.starts.partition_point(|start| *start <= row) - 1;
+        let mut batch = self.block_batch[(row >> BLOCK_BITS) as usize] as usize;
+        while self.starts.get(batch + 1).is_some_and(|start| *start <= row) {
+            batch += 1;
+        }
         (&self.batches[batch], (row - self.starts[batch]) as usize)
     }
+
+    /// Bring in what gathering the rows of some names will touch: plain loads that do not wait
+    /// for each other, as in `table`.
+    fn warm(&self, names: Range<usize>) {
+        let first = if names.start == 0 { 0 } else { self.ends[names.start - 1] };
+        let rows = &self.rows[first as usize..self.ends[names.end - 1] as usize];
+        black_box(rows.iter().fold(0, |sum, row| {
+            let (batch, row) = self.at(*row);
+            sum ^ i64::from(batch.rdtype.value(row))
+                ^ i64::from(batch.rdata.value(row))
+                ^ i64::from(batch.vantage.value(row))
+                ^ i64::from(batch.ttl_max.value(row))
+                ^ batch.time_first.value(row)
+                ^ batch.fresh.value(row) as i64
+        }));
+    }
 }
+
+/// Rows per block of [`Groups::block_batch`], as a power of two.
+const BLOCK_BITS: u32 = 12;
+/// Names whose rows are warmed together.
+const WARM_NAMES: usize = 16;
 
 /// What a record type means for the roll-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -381,9 +413,13 @@ struct Part {
 fn count_names(groups: &Groups<'_>, places: &Places<'_>, names: Range<usize>) -> Part {
     let mut part = Part { counts: Vec::with_capacity(names.len()), addresses: Vec::new() };
     let mut scratch = Scratch::default();
-    for name in names {
-        let counts = count_name(groups, places, groups.of(name), &mut scratch, &mut part.addresses);
-        part.counts.push(counts);
+    for start in names.clone().step_by(WARM_NAMES) {
+        let some = start..(start + WARM_NAMES).min(names.end);
+        groups.warm(some.clone());
+        for name in some {
+            let counts = count_name(groups, places, groups.of(name), &mut scratch, &mut part.addresses);
+            part.counts.push(counts);
+        }
     }
     part
 }
@@ -683,15 +719,12 @@ fn zones(
     let mut servers = Numbers::default();
     let mut scratch = Vec::new();
     for id in rolled.ids().filter(|id| rolled.counts(*id).0.n_ns > 0) {
-        let mut hosts: Vec<usize> =
-            ns_targets(groups, id).filter_map(|code| number.get(rdata.value(code as usize)).copied()).collect();
-        hosts.sort_unstable();
-        hosts.dedup();
+        let hosts = name_servers(groups, id, rdata, &number);
         let mut layer = Servers::default();
         let mut codes: Vec<u32> = Vec::new();
-        for host in hosts {
-            is_server[host] = true;
-            let (counts, addresses) = rolled.counts(host);
+        for host in &hosts {
+            is_server[*host] = true;
+            let (counts, addresses) = rolled.counts(*host);
             layer.addresses.add(&counts.addresses);
             layer.ttl_max = layer.ttl_max.max(counts.ttl_max);
             layer.n_named += u64::from(!addresses.is_empty());
@@ -701,48 +734,41 @@ fn zones(
         codes.dedup();
         if !codes.is_empty() {
             layer.spread = places.spread(&codes, &mut scratch);
+            let in_zone = members.get(&id).map(Vec::as_slice).unwrap_or_default();
+            layer.n_overlap = overlap(&codes, in_zone, rolled, id, &hosts);
             servers.insert(id, layer);
-            members.entry(id).or_default();
-        }
-        if let Some(layer) = servers.get_mut(&id) {
-            layer.n_overlap = overlap(&codes, &members[&id], rolled, groups, id, rdata, &number);
         }
     }
     Zones { servers, zone_of, is_server }
 }
 
 /// Addresses of the zone's name servers that answer for its other names too.
-fn overlap(
-    codes: &[u32],
-    members: &[u32],
-    rolled: &Rolled<'_>,
-    groups: &Groups<'_>,
-    zone: usize,
-    rdata: &StringArray,
-    number: &Numbers<&str, usize>,
-) -> u64 {
+fn overlap(codes: &[u32], members: &[u32], rolled: &Rolled<'_>, zone: usize, hosts: &[usize]) -> u64 {
     let mut times: Numbers<u32, i64> = codes.iter().map(|code| (*code, 0)).collect();
     for code in members {
         times.entry(*code).and_modify(|n| *n += 1);
     }
-    let hosts: Set<usize> =
-        ns_targets(groups, zone).filter_map(|code| number.get(rdata.value(code as usize)).copied()).collect();
     for host in hosts {
-        let in_zone = parents(rolled.names.value(host)).any(|name| name == rolled.names.value(zone));
-        for code in rolled.counts(host).1.iter().filter(|_| in_zone) {
+        let in_zone = parents(rolled.names.value(*host)).any(|name| name == rolled.names.value(zone));
+        for code in rolled.counts(*host).1.iter().filter(|_| in_zone) {
             times.entry(*code).and_modify(|n| *n -= 1); // a name server's own record is no overlap
         }
     }
     times.values().filter(|n| **n > 0).count() as u64
 }
 
-fn ns_targets<'a>(groups: &'a Groups<'_>, name: usize) -> impl Iterator<Item = u32> + 'a {
-    groups
-        .of(name)
-        .iter()
-        .map(|row| groups.at(*row))
-        .filter(|(batch, row)| batch.rdtype.value(*row) == batch.kinds.ns)
-        .map(|(batch, row)| batch.rdata.value(row) as u32)
+/// Numbers of the names that a zone's NS records point to, as far as they own records themselves.
+fn name_servers(groups: &Groups<'_>, zone: usize, rdata: &StringArray, number: &Numbers<&str, usize>) -> Vec<usize> {
+    let rows = groups.of(zone).iter().map(|row| groups.at(*row));
+    let ns = rows.filter(|(batch, row)| batch.rdtype.value(*row) == batch.kinds.ns);
+    let mut codes: Vec<i32> = ns.map(|(batch, row)| batch.rdata.value(row)).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    let mut hosts: Vec<usize> =
+        codes.iter().filter_map(|code| number.get(rdata.value(*code as usize)).copied()).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
 }
 
 /// The name itself and those above it, the root left out.

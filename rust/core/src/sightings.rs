@@ -1,10 +1,10 @@
 //! Sightings and activity as Arrow record batches, out of a reducer and back into one.
 //!
-//! Batches (one per hour) share their dictionaries, so numbers are comparable across batches. Two
-//! columns of the sightings table are left to whoever needs them, because they follow from others
-//! and would cost 16 bytes a row: `bucket` is the hour of `time_first`, and `count` is
-//! `count_raw` for the vantages `upstream` and `history`, else the number of bits set in
-//! `fresh_minutes`.
+//! Batches (one per hour) share their dictionaries, so numbers are comparable across batches. Columns
+//! that follow from others are left to whoever needs them, because they would cost up to 16 bytes a
+//! row: `bucket` of sightings is the hour of `time_first`; `count` (of activity: `fresh_responses`)
+//! is `count_raw` (`responses`) for the vantages `upstream` and `history`, else the number of bits
+//! set in `fresh_minutes`.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,9 +21,7 @@ use crate::link::Address;
 use crate::message::{Message, Rdata};
 use crate::name;
 use crate::rdtype::{self, rdtype_code, rdtype_text};
-use crate::reduce::{
-    Activity, Bucket, FAILURE_NAMES, HOUR_US, N_FAILURES, Reducer, Row, SavedActivity, Seen, Sighting, Vantage,
-};
+use crate::reduce::{Bucket, FAILURE_NAMES, HOUR_US, N_FAILURES, Reducer, Row, SavedActivity, Seen, Sighting, Vantage};
 use crate::report::{Malformed, Report};
 use crate::table::Tables;
 use crate::text;
@@ -165,17 +163,12 @@ fn sightings_batch(bucket: &Bucket, dictionaries: &Dictionaries) -> Result<Recor
 
 fn activity_batch(bucket: &Bucket, dictionaries: &Dictionaries) -> Result<RecordBatch, ArrowError> {
     let rows = &bucket.activity;
-    let fresh = |row: &Activity| match row.vantage {
-        Vantage::Upstream | Vantage::History => row.responses,
-        _ => u64::from(row.fresh_minutes.count_ones()),
-    };
     let mut columns = vec![
         ("owner", dictionaries.named(rows.iter().map(|row| row.owner as i32).collect())?, false),
         ("rdtype", dictionaries.typed(rows.iter().map(|row| row.rdtype))?, false),
         ("bucket", times(rows.iter().map(|_| bucket.hour * HOUR_US)), false),
         ("vantage", dictionaries.seen_from(rows.iter().map(|row| row.vantage))?, false),
         ("responses", counts(rows.iter().map(|row| row.responses)), false),
-        ("fresh_responses", counts(rows.iter().map(fresh)), false),
         (
             "fresh_minutes",
             Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.fresh_minutes))) as ArrayRef,

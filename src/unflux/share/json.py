@@ -16,8 +16,11 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def write_scan(scan: Scan, out: IO[bytes]) -> None:
-    """``{"summary": {…}, "findings": […]}``."""
-    out.write(_ENCODER.encode({"summary": scan.summary, "findings": scan.findings}) + b"\n")
+    """``{"summary": {…}, "findings": […]}``, written finding by finding: there may be many."""
+    out.write(b'{"summary":' + _ENCODER.encode(scan.summary) + b',"findings":[')
+    for number, finding in enumerate(scan.findings):
+        out.write((b"," if number else b"") + _ENCODER.encode(finding))
+    out.write(b"]}\n")
 
 
 def write_findings(findings: list[Finding], out: IO[bytes]) -> None:

@@ -59,22 +59,24 @@ class History:
 
     def sightings_table(self) -> pa.Table:
         """The sightings as their public schema has them."""
-        return _with_derived(pa.Table.from_batches(self.sightings)).cast(tables.SIGHTINGS)
+        table = plain(pa.Table.from_batches(self.sightings))
+        bucket = pc.floor_temporal(table.column("time_first"), unit="hour")
+        count = _fresh(table, table.column("count_raw"))
+        derived = table.append_column("bucket", bucket).append_column("count", count)
+        return derived.select(tables.SIGHTINGS.names).cast(tables.SIGHTINGS)
 
     def activity_table(self) -> pa.Table:
         """The activity as its public schema has it."""
-        return plain(pa.Table.from_batches(self.activity)).cast(tables.ACTIVITY)
+        table = plain(pa.Table.from_batches(self.activity))
+        derived = table.append_column("fresh_responses", _fresh(table, table.column("responses")))
+        return derived.select(tables.ACTIVITY.names).cast(tables.ACTIVITY)
 
 
-def _with_derived(table: pa.Table) -> pa.Table:
-    """Add the columns that follow from others (see `rust/core/src/sightings.rs`)."""
-    table = plain(table)
+def _fresh(table: pa.Table, of: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Fresh observations among `of`: a column that follows from others (see the core)."""
     bits = np.bitwise_count(table.column("fresh_minutes").to_numpy()).astype(np.int64)
-    is_plain_count = pc.is_in(table.column("vantage"), pa.array(["upstream", "history"]))
-    count = pc.if_else(is_plain_count, table.column("count_raw"), pa.array(bits))
-    bucket = pc.floor_temporal(table.column("time_first"), unit="hour")
-    derived = table.append_column("bucket", bucket).append_column("count", count)
-    return derived.select(tables.SIGHTINGS.names)
+    all_fresh = pc.is_in(table.column("vantage"), pa.array(["upstream", "history"]))
+    return pc.if_else(all_fresh, of, pa.array(bits))
 
 
 def plain(table: pa.Table) -> pa.Table:
