@@ -164,8 +164,10 @@ struct Counts {
     ttl_max: Option<u32>,
     ns_ttl_max: Option<u32>,
     n_cnames: u64,
-    /// Distinct address numbers: a range of [`Groups::addresses`].
+    /// Distinct address numbers: a range of [`Part::addresses`].
     addresses_at: (usize, usize),
+    /// Distinct numbers of NS rdata: a range of [`Part::name_servers`].
+    name_servers_at: (usize, usize),
 }
 
 /// Where each address belongs, by the number of its rdata.
@@ -408,47 +410,34 @@ struct Scratch {
 struct Part {
     counts: Vec<Counts>,
     addresses: Vec<u32>,
+    name_servers: Vec<u32>,
 }
 
 fn count_names(groups: &Groups<'_>, places: &Places<'_>, names: Range<usize>) -> Part {
-    let mut part = Part { counts: Vec::with_capacity(names.len()), addresses: Vec::new() };
+    let mut part = Part { counts: Vec::with_capacity(names.len()), ..Part::default() };
     let mut scratch = Scratch::default();
     for start in names.clone().step_by(WARM_NAMES) {
         let some = start..(start + WARM_NAMES).min(names.end);
         groups.warm(some.clone());
         for name in some {
-            let counts = count_name(groups, places, groups.of(name), &mut scratch, &mut part.addresses);
-            part.counts.push(counts);
+            count_name(groups, places, groups.of(name), &mut scratch, &mut part);
         }
     }
     part
 }
 
-fn count_name(
-    groups: &Groups<'_>,
-    places: &Places<'_>,
-    rows: &[u32],
-    scratch: &mut Scratch,
-    addresses: &mut Vec<u32>,
-) -> Counts {
+fn count_name(groups: &Groups<'_>, places: &Places<'_>, rows: &[u32], scratch: &mut Scratch, part: &mut Part) {
     let mut counts = Counts::default();
     gather(groups, rows, &mut counts, &mut scratch.views);
-    let views = &scratch.views;
-    let codes = &mut scratch.codes;
-    codes.clear();
-    codes.extend(views.iter().filter(|view| view.kind == Kind::Ns).map(|view| view.code));
-    codes.sort_unstable();
-    codes.dedup();
+    let (views, codes) = (&scratch.views, &mut scratch.codes);
+    distinct(views.iter().filter(|view| view.kind == Kind::Ns), codes);
     counts.n_ns = codes.len() as u64;
-    codes.clear();
-    codes.extend(views.iter().filter(|view| view.kind != Kind::Ns).map(|view| view.code));
-    codes.sort_unstable();
-    codes.dedup();
+    counts.name_servers_at = append(&mut part.name_servers, codes);
+    distinct(views.iter().filter(|view| view.kind != Kind::Ns), codes);
+    counts.addresses_at = append(&mut part.addresses, codes);
     if !codes.is_empty() {
         counts.spread = places.spread(codes, &mut scratch.words);
         counts.n_ipv6 = codes.iter().filter(|code| places.prefix.value(**code as usize) >> 63 == 1).count() as u64;
-        counts.addresses_at = (addresses.len(), addresses.len() + codes.len());
-        addresses.extend_from_slice(codes);
     }
     for run in scratch.views.chunk_by(|a, b| (a.kind, a.vantage) == (b.kind, b.vantage)) {
         let rotation = rotation(run, &mut scratch.timeline, &mut scratch.members);
@@ -457,7 +446,22 @@ fn count_name(
             _ => counts.addresses.add(&rotation),
         }
     }
-    counts
+    part.counts.push(counts);
+}
+
+/// The distinct rdata of some sightings, sorted.
+fn distinct<'a>(views: impl Iterator<Item = &'a View>, codes: &mut Vec<u32>) {
+    codes.clear();
+    codes.extend(views.map(|view| view.code));
+    codes.sort_unstable();
+    codes.dedup();
+}
+
+/// Append to a list of all names' numbers; returns where they are in it.
+fn append(all: &mut Vec<u32>, codes: &[u32]) -> (usize, usize) {
+    let start = all.len();
+    all.extend_from_slice(codes);
+    (start, all.len())
 }
 
 /// Collect a name's sightings in timeline order, and the sums that need no order.
@@ -617,10 +621,21 @@ struct Rolled<'a> {
 }
 
 impl Rolled<'_> {
+    fn part(&self, name: usize) -> (&Part, &Counts) {
+        let index = self.bounds.partition_point(|first| *first <= name) - 1;
+        let part = &self.parts[index];
+        (part, &part.counts[name - self.bounds[index]])
+    }
+
     fn counts(&self, name: usize) -> (&Counts, &[u32]) {
-        let part = self.bounds.partition_point(|first| *first <= name) - 1;
-        let counts = &self.parts[part].counts[name - self.bounds[part]];
-        (counts, &self.parts[part].addresses[counts.addresses_at.0..counts.addresses_at.1])
+        let (part, counts) = self.part(name);
+        (counts, &part.addresses[counts.addresses_at.0..counts.addresses_at.1])
+    }
+
+    /// Numbers of the rdata of a name's NS records.
+    fn name_servers(&self, name: usize) -> &[u32] {
+        let (part, counts) = self.part(name);
+        &part.name_servers[counts.name_servers_at.0..counts.name_servers_at.1]
     }
 
     fn ids(&self) -> Range<usize> {
@@ -679,7 +694,7 @@ pub fn rollup(
     let crowds = domains_per_address(&parts, &bounds, domains, rdata.len());
     let rolled = Rolled { asked: asked(activity, names.len())?, times: &groups.times, names, parts, bounds };
     let n_domains = domains.iter().flatten().collect::<Set<_>>().len().max(2) as f64;
-    let zones = zones(&rolled, &groups, rdata, &places, domains);
+    let zones = zones(&rolled, rdata, &places, domains);
     columns_of(&rolled, &crowds, n_domains, &zones).map_err(|error| error.to_string())
 }
 
@@ -693,13 +708,7 @@ struct Zones {
     is_server: Vec<bool>,
 }
 
-fn zones(
-    rolled: &Rolled<'_>,
-    groups: &Groups<'_>,
-    rdata: &StringArray,
-    places: &Places<'_>,
-    domains: &Int32Array,
-) -> Zones {
+fn zones(rolled: &Rolled<'_>, rdata: &StringArray, places: &Places<'_>, domains: &Int32Array) -> Zones {
     let mut number: Numbers<&str, usize> = Numbers::with_capacity_and_hasher(rolled.names.len(), Default::default());
     number.extend(rolled.ids().map(|id| (rolled.names.value(id), id)));
     let mut zone_of = vec![None; rolled.names.len()];
@@ -719,7 +728,7 @@ fn zones(
     let mut servers = Numbers::default();
     let mut scratch = Vec::new();
     for id in rolled.ids().filter(|id| rolled.counts(*id).0.n_ns > 0) {
-        let hosts = name_servers(groups, id, rdata, &number);
+        let hosts = name_servers(rolled, id, rdata, &number);
         let mut layer = Servers::default();
         let mut codes: Vec<u32> = Vec::new();
         for host in &hosts {
@@ -758,14 +767,9 @@ fn overlap(codes: &[u32], members: &[u32], rolled: &Rolled<'_>, zone: usize, hos
 }
 
 /// Numbers of the names that a zone's NS records point to, as far as they own records themselves.
-fn name_servers(groups: &Groups<'_>, zone: usize, rdata: &StringArray, number: &Numbers<&str, usize>) -> Vec<usize> {
-    let rows = groups.of(zone).iter().map(|row| groups.at(*row));
-    let ns = rows.filter(|(batch, row)| batch.rdtype.value(*row) == batch.kinds.ns);
-    let mut codes: Vec<i32> = ns.map(|(batch, row)| batch.rdata.value(row)).collect();
-    codes.sort_unstable();
-    codes.dedup();
-    let mut hosts: Vec<usize> =
-        codes.iter().filter_map(|code| number.get(rdata.value(*code as usize)).copied()).collect();
+fn name_servers(rolled: &Rolled<'_>, zone: usize, rdata: &StringArray, number: &Numbers<&str, usize>) -> Vec<usize> {
+    let targets = rolled.name_servers(zone).iter().map(|code| rdata.value(*code as usize));
+    let mut hosts: Vec<usize> = targets.filter_map(|target| number.get(target).copied()).collect();
     hosts.sort_unstable();
     hosts.dedup();
     hosts
