@@ -256,3 +256,80 @@ def test_a_closed_pipe_is_no_error(flux_capture: Path) -> None:
 
 def test_version(cli: Cli) -> None:
     assert cli("--version").stdout.startswith("unflux ")
+
+
+def test_finding_does_not_depend_on_what_is_listed(cli: Cli, flux_capture: Path) -> None:
+    done = cli("scan", flux_capture, "--fail-on-find", "--min-score", "1.5")
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--since", "99999999999999999999"],
+        ["--since", "-99999999999d"],
+        ["--min-score", "nan"],
+        ["--json", "--ndjson"],
+    ],
+)
+def test_values_that_make_no_sense_give_2(
+    cli: Cli, flux_capture: Path, arguments: list[str]
+) -> None:
+    done = cli("scan", flux_capture, *arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_pipe_is_read_like_a_file(flux_capture: Path) -> None:
+    command = f"{sys.executable} -m unflux scan <(cat {flux_capture}) --json --min-score 0"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, check=False)
+    assert json.loads(done.stdout)["summary"]["counts"]["decoded"] == 13
+
+
+def test_a_name_that_is_no_utf8_is_no_problem(cli: Cli, flux_capture: Path, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.pcap"))
+    odd.write_bytes(flux_capture.read_bytes())
+    done = cli("scan", odd, "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["summary"]["inputs"][0]["path"].endswith("caf\\xe9.pcap")
+
+
+def test_explain_tells_of_files_it_could_not_read(cli: Cli, flux_capture: Path) -> None:
+    done = cli("explain", "flux.test", flux_capture, "/absent")
+    assert done.returncode == 1
+    assert "single_flux" in done.stdout
+    assert "/absent: cannot be read" in done.stderr
+
+
+def test_huge_counts_of_strangers_do_no_harm(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "big.cof"
+    lines = [
+        {"rrname": "a.test", "rrtype": "A", "count": 2**64 - 1,
+         "rdata": [f"198.18.{hour * 10 + host}.1" for host in range(10)],
+         "time_first": 1_790_000_000 + 3600 * hour, "time_last": 1_790_000_000 + 3600 * hour}
+        for hour in (0, 1, 0, 2)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = cli("scan", path, "--json")
+    assert done.returncode == 0, done.stderr
+    [finding] = json.loads(done.stdout)["findings"]
+    assert finding["verdict"] == "single_flux"
+
+
+def test_part_of_a_dataset_is_judged_by_whole_hours(cli: Cli, tmp_path: Path) -> None:
+    # Four addresses a time out of many networks, like a volunteer pool, over two hours.
+    start = START - START % 3600
+    frames = []
+    for number in range(24):
+        hosts = [f"198.18.{(number * 4 + place) % 90}.7" for place in range(4)]
+        wire = a_response("pool.test.", 130, hosts)
+        frames.append((start + 300 * number, udp_frame(wire)))
+    dataset = tmp_path / "dataset"
+    assert cli("scan", write_pcap(tmp_path / "p.pcap", frames), "--save", dataset).returncode == 0
+    since = str(start + 1800)
+    [finding] = json.loads(cli("scan", dataset, "--json", "--since", since).stdout)["findings"]
+    assert finding["verdict"] == "ambiguous"
+    only = next(dataset.glob("sightings/*/*.parquet"))
+    result = json.loads(cli("scan", only, "--json").stdout)
+    assert [one["verdict"] for one in result["findings"]] == ["ambiguous"]
+    assert any("no activity" in spot for spot in result["summary"]["blind_spots"])

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+from ipaddress import ip_address
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from conftest import SHARED_DATA, a_response, needs_shared_data, udp_frame, write_pcap
+from conftest import (
+    SHARED_DATA,
+    a_response,
+    needs_shared_data,
+    response,
+    udp_frame,
+    write_pcap,
+)
 from unflux import sightings, sources
 from unflux.sources.base import ReadOptions
 
@@ -182,3 +191,95 @@ def test_packets_cut_by_snaplen_are_counted(tmp_path: Path) -> None:
     frame = udp_frame(a_response("a.test.", 60, ["198.18.0.1"]))
     kept = books(write_pcap(tmp_path / "a.pcap", [(1.0, frame)], snaplen=60))
     assert kept.malformed["cut_by_snaplen"].count == 1
+
+
+def test_a_damaged_parquet_file_says_so(tmp_path: Path) -> None:
+    capture = write_pcap(
+        tmp_path / "a.pcap", [(1.0, udp_frame(a_response("a.test.", 60, ["198.18.0.1"])))]
+    )
+    good = tmp_path / "sightings.parquet"
+    sightings.write_table(sightings.reduce([capture]).sightings_table(), good)
+    content = bytearray(good.read_bytes())
+    content[4:200] = b"\xff" * 196
+    good.write_bytes(content)
+    assert "cannot be read" in (books(good).error or "")
+
+
+def test_a_capture_without_packets_is_fine(tmp_path: Path) -> None:
+    kept = books(write_pcap(tmp_path / "a.pcap", []))
+    assert (kept.items, kept.error) == (0, None)
+
+
+def test_a_record_of_impossible_length_ends_the_reading_and_says_so(tmp_path: Path) -> None:
+    frame = udp_frame(a_response("a.test.", 60, ["198.18.0.1"]))
+    path = write_pcap(tmp_path / "a.pcap", [(1.0, frame), (2.0, frame), (3.0, frame)])
+    content = bytearray(path.read_bytes())
+    second = 24 + 16 + len(frame)
+    content[second + 8 : second + 12] = b"\xff\xff\xff\x7f"
+    path.write_bytes(content)
+    kept = books(path)
+    assert (kept.decoded, kept.malformed["record_length"].first) == (1, second)
+    assert f"{len(content) - second} bytes from there on were not read" in (kept.error or "")
+
+
+@pytest.mark.parametrize("year", ["2019999999999", "99999999999999", "0001"])
+def test_a_year_that_somebody_made_up_is_malformed(tmp_path: Path, year: str) -> None:
+    path = tmp_path / "x.cof"
+    row = {"rrname": "a.test", "rrtype": "A", "rdata": "198.18.0.1", "time_last": 1,
+           "time_first": f"{year}-03-24T17:31:17Z"}  # fmt: skip
+    path.write_text(json.dumps(row) + "\n")
+    assert books(path).malformed["bad_field"].count == 1
+
+
+def test_more_record_types_than_anybody_has_seen(tmp_path: Path) -> None:
+    def many(first: int, count: int) -> bytes:
+        records = b"".join(
+            b"\xc0\x0c" + kind.to_bytes(2) + b"\0\1\0\0\0\1\0\0"
+            for kind in range(first, first + count)
+        )
+        return b"\0\7\x80\0\0\1" + count.to_bytes(2) + b"\0\0\0\0\1a\0\0\1\0\1" + records
+
+    frames = [(1.0, udp_frame(many(first, 500))) for first in range(300, 65_000, 500)]
+    path = write_pcap(tmp_path / "types.pcap", frames)
+    assert len({row["rdtype"] for row in rows(path)}) == 500 * len(frames)
+
+
+def test_gzip_of_several_members_is_told_by_content(tmp_path: Path) -> None:
+    path = tmp_path / "dns.log.gz"
+    cut = ZEEK_TSV.index("1790000001")
+    parts = (b"", ZEEK_TSV[:20].encode(), ZEEK_TSV[20:cut].encode(), ZEEK_TSV[cut:].encode())
+    path.write_bytes(b"".join(gzip.compress(part) for part in parts))
+    assert books(path).decoded == 3
+
+
+def test_an_rrset_need_not_stand_together(tmp_path: Path) -> None:
+    both = [
+        ("a.test.", 60, kind, [rdata])
+        for number in range(5)
+        for kind, rdata in (("A", f"198.18.0.{number}"), ("AAAA", f"2001:db8::{number}"))
+    ]
+    message = b"".join([response("a.test.", "ANY", [])[:6], (10).to_bytes(2), b"\0\0\0\0"])
+    message += response("a.test.", "ANY", [])[12:]
+    for _, ttl, kind, [rdata] in both:
+        value = ip_address(rdata).packed
+        number = {"A": 1, "AAAA": 28}[kind]
+        message += b"\xc0\x0c" + number.to_bytes(2) + b"\0\1" + ttl.to_bytes(4)
+        message += len(value).to_bytes(2) + value
+    history = sightings.reduce([write_pcap(tmp_path / "a.pcap", [(1.0, udp_frame(message))])])
+    activity = history.activity_table().to_pylist()
+    assert [(row["rdtype"], row["answers_max"], row["responses"]) for row in activity] == [
+        ("A", 5, 1),
+        ("AAAA", 5, 1),
+    ]
+
+
+def test_times_that_no_calendar_has_are_malformed(tmp_path: Path) -> None:
+    capture = write_pcap(
+        tmp_path / "a.pcap", [(1.0, udp_frame(a_response("a.test.", 60, ["198.18.0.1"])))]
+    )
+    table = sightings.reduce([capture]).sightings_table()
+    early = pa.array([-(2**63)], pa.timestamp("us", tz="UTC"))
+    place = table.schema.get_field_index("time_first")
+    path = tmp_path / "sightings.parquet"
+    sightings.write_table(table.set_column(place, table.schema.field(place), early), path)
+    assert books(path).malformed["bad_field"].count == 1

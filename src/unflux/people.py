@@ -31,7 +31,7 @@ WITH seen AS (
         special := special,
         first_seen := strftime(make_timestamp(first_us), '%Y-%m-%dT%H:%M:%S.%fZ'),
         last_seen := strftime(make_timestamp(last_us), '%Y-%m-%dT%H:%M:%S.%fZ'),
-        count := n::BIGINT) AS agent
+        count := least(n, 9223372036854775807)::BIGINT) AS agent
     FROM seen JOIN names USING (name_id) JOIN places USING (code) LEFT JOIN used USING (code)
 )
 SELECT name_id, encode(to_json(list(agent ORDER BY first_us, agent.address))::VARCHAR) AS agents

@@ -22,6 +22,10 @@ from unflux.enrich import Enrichment
 from unflux.sightings import History, OnProgress
 from unflux.sources.base import ReadOptions
 
+NO_ACTIVITY = (
+    "The input has no activity: answers per response, failures and clients are unknown, so no "
+    "name's own addresses are called flux."
+)
 LISTED_SCORE = 0.2
 """Names below show no sign of flux; they are counted in the summary and listed on demand."""
 
@@ -137,20 +141,36 @@ def judge(history: History, enrichment: Enrichment, detector: Detector, threads:
     return Judged(detector.judge(table.table), table.places, history, detector)
 
 
-def explain(paths: Sequence[Path], name: str, options: ScanOptions) -> tuple[Finding, Row] | None:
-    """One name's finding with all its features, None when the name is not in the input."""
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What is said of one name; nothing when the name is not in the input."""
+
+    finding: Finding | None
+    row: Row
+    """All its features."""
+    inputs: list[sightings.Input]
+
+
+def explain(paths: Sequence[Path], name: str, options: ScanOptions) -> Explained:
+    """One name's finding with all its features."""
     result = scan(paths, replace(options, min_score=2.0))
     wanted = name.rstrip(".").lower() + "."
     rows = result.judged.table.filter(pc.equal(result.judged.table.column("name"), wanted))
-    if rows.num_rows == 0:
-        return None
-    row = rows.to_pylist()[0]
-    return result.judged.findings([row])[0], row
+    found = rows.to_pylist()[:1]
+    findings = result.judged.findings(found)
+    if not findings:
+        return Explained(None, {}, result.history.inputs)
+    return Explained(findings[0], found[0], result.history.inputs)
 
 
 def bare(name: str | None) -> str | None:
     """A name without its final dot, for people and JSON; the root stays a dot."""
     return None if name is None else name.removesuffix(".") or "."
+
+
+def printable(path: Path) -> str:
+    """A path that can be written as UTF-8, whatever bytes its name has."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def iso(time_us: int | None) -> str | None:
@@ -217,7 +237,7 @@ def _input_entry(one: sightings.Input) -> dict[str, Any]:
     if not isinstance(books, dict):
         raise TypeError("books are a mapping")
     books.pop("time_first_us"), books.pop("time_last_us")
-    return {"path": str(one.path), "format": one.source, **books}
+    return {"path": printable(one.path), "format": one.source, **books}
 
 
 def _total_counts(history: History) -> dict[str, Any]:
@@ -249,5 +269,9 @@ def _blind_spots(history: History, enrichment: Enrichment) -> list[str]:
     ):
         if skipped[kind]:
             spots[f"{skipped[kind]} {what}."] = None
+    if not any(batch.num_rows for batch in history.activity) and any(
+        batch.num_rows for batch in history.sightings
+    ):
+        spots[NO_ACTIVITY] = None
     spots.update(dict.fromkeys(enrichment.blind_spots))
     return list(spots)

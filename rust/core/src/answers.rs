@@ -7,7 +7,7 @@ use arrow_array::builder::{
     StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder, UInt32Builder, UInt64Builder,
 };
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int16Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
+use arrow_array::types::{TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array};
 use arrow_schema::ArrowError;
 
@@ -25,7 +25,7 @@ use crate::text;
 /// Rows per batch: enough for Arrow to be quick, few enough to stay below some ten megabytes.
 const BATCH_ROWS: usize = 1 << 16;
 
-type Words = StringDictionaryBuilder<Int16Type>;
+type Words = StringDictionaryBuilder<UInt16Type>;
 
 /// Builds the table; full batches are handed to `out`.
 pub struct Answers<F: FnMut(RecordBatch)> {
@@ -233,6 +233,7 @@ impl<'a> Rows<'a> {
     fn message(&self, rows: Range<usize>, message: &mut Message) -> Option<(i64, Address, Address, Vantage)> {
         let first = rows.start;
         message.clear();
+        text::in_calendar(self.ts.value(first))?;
         message.rcode = rcode_code(self.rcode.value(first))?;
         if self.qname.is_valid(first) {
             message.question =

@@ -262,7 +262,11 @@ impl Part<'_> {
                 let captured = self.header.captured(record);
                 if captured > MAX_PACKET {
                     report.malformed(Malformed::RecordLength, offset);
-                    return Ok(None);
+                    let left = self.size.saturating_sub(offset);
+                    let what = format!(
+                        "the record at byte {offset} has an impossible length: the {left} bytes from there on were not read"
+                    );
+                    return Err(io::Error::other(what));
                 }
                 let Some(frame) = buffer[..have].get(at + RECORD_HEADER..at + RECORD_HEADER + captured) else { break };
                 let cut = captured < self.header.word(record, 12) as usize;

@@ -671,6 +671,8 @@ pub struct Reducer {
     client_ids: Vec<u32>,
     rows: Vec<RowChange>,
     activity: Vec<ActivityChange>,
+    /// Owner, type, records and shortest TTL of the rrsets in one answer section.
+    rrsets: Vec<(u32, u16, u32, u32)>,
     stamp: u32,
     keep_clients: bool,
 }
@@ -749,40 +751,40 @@ impl Reducer {
     }
 
     /// Note what a response will change in its hour.
-    fn plan(&mut self, response: &Response, mut records: &[PendingRecord]) {
+    fn plan(&mut self, response: &Response, records: &[PendingRecord]) {
         let Response { ts_us, stamp, vantage, .. } = *response;
         let client = self.client_ids.get(response.client as usize).copied().unwrap_or(NONE);
         let at = ts_us.rem_euclid(HOUR_US) as u32;
-        while let Some(first) = records.first() {
-            let PendingRecord { section, rdtype, .. } = *first;
-            let owner = self.ids[first.owner as usize];
-            let same = |record: &&PendingRecord| {
-                record.rdtype == rdtype && record.section == section && self.ids[record.owner as usize] == owner
-            };
-            let (rrset, rest) = records.split_at(records.iter().take_while(same).count());
-            records = rest;
-            if section == Section::Answer {
-                let ttl = rrset.iter().map(|record| record.ttl).min().unwrap_or_default();
-                let hash = activity_hash(&self.state, owner, rdtype, vantage);
-                let (bit, length) = (minute_bit(ts_us, ttl, vantage), rrset.len() as u32);
-                self.activity.push(ActivityChange {
-                    hash,
-                    owner,
-                    stamp,
-                    client,
-                    length,
-                    bit,
-                    rdtype,
-                    vantage,
-                    failure: None,
-                });
+        self.rrsets.clear();
+        for record in records {
+            let PendingRecord { rdtype, ttl, .. } = *record;
+            let owner = self.ids[record.owner as usize];
+            let raw = self.raw(record.rdata);
+            let hash = row_hash(&self.state, owner, rdtype, raw, vantage);
+            let bit = minute_bit(ts_us, ttl, vantage);
+            self.rows.push(RowChange { hash, owner, raw, at, ttl, stamp, bit, rdtype, vantage });
+            if record.section == Section::Answer {
+                // Records of one rrset need not stand together.
+                match self.rrsets.iter_mut().rev().find(|rrset| (rrset.0, rrset.1) == (owner, rdtype)) {
+                    Some(rrset) => (rrset.2, rrset.3) = (rrset.2 + 1, rrset.3.min(ttl)),
+                    None => self.rrsets.push((owner, rdtype, 1, ttl)),
+                }
             }
-            for record in rrset {
-                let raw = self.raw(record.rdata);
-                let hash = row_hash(&self.state, owner, rdtype, raw, vantage);
-                let bit = minute_bit(ts_us, record.ttl, vantage);
-                self.rows.push(RowChange { hash, owner, raw, at, ttl: record.ttl, stamp, bit, rdtype, vantage });
-            }
+        }
+        for (owner, rdtype, length, ttl) in self.rrsets.drain(..) {
+            let hash = activity_hash(&self.state, owner, rdtype, vantage);
+            let bit = minute_bit(ts_us, ttl, vantage);
+            self.activity.push(ActivityChange {
+                hash,
+                owner,
+                stamp,
+                client,
+                length,
+                bit,
+                rdtype,
+                vantage,
+                failure: None,
+            });
         }
         if let Some((qname, rdtype, failure)) = response.failed {
             let owner = self.ids[qname as usize];

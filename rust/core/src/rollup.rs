@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Int8Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch, StringArray,
@@ -230,7 +230,7 @@ impl<'a> Places<'a> {
 /// The columns of one hour's sightings.
 struct Columns<'a> {
     owner: &'a Int32Array,
-    rdtype: &'a PrimitiveArray<Int16Type>,
+    rdtype: &'a PrimitiveArray<UInt16Type>,
     rdata: &'a Int32Array,
     vantage: &'a PrimitiveArray<Int8Type>,
     time_first: &'a PrimitiveArray<TimestampMicrosecondType>,
@@ -243,10 +243,10 @@ struct Columns<'a> {
 /// Dictionary keys of the record types that matter here, in one batch.
 #[derive(Clone, Copy)]
 struct Kinds {
-    a: i16,
-    aaaa: i16,
-    ns: i16,
-    cname: i16,
+    a: Option<u16>,
+    aaaa: Option<u16>,
+    ns: Option<u16>,
+    cname: Option<u16>,
 }
 
 fn primitive<'a, T: ArrowPrimitiveType>(batch: &'a RecordBatch, name: &str) -> Result<&'a PrimitiveArray<T>, String> {
@@ -267,8 +267,8 @@ fn keys<'a, T: arrow_array::types::ArrowDictionaryKeyType>(
 
 impl<'a> Columns<'a> {
     fn new(batch: &'a RecordBatch) -> Result<Self, String> {
-        let (rdtype, types) = keys::<Int16Type>(batch, "rdtype")?;
-        let kind = |name: &str| types.iter().position(|known| known == Some(name)).map_or(-1, |at| at as i16);
+        let (rdtype, types) = keys::<UInt16Type>(batch, "rdtype")?;
+        let kind = |name: &str| types.iter().position(|known| known == Some(name)).map(|at| at as u16);
         Ok(Columns {
             owner: keys::<Int32Type>(batch, "owner")?.0,
             rdtype,
@@ -469,7 +469,7 @@ fn gather(groups: &Groups<'_>, rows: &[u32], counts: &mut Counts, views: &mut Ve
     views.clear();
     for row in rows {
         let (batch, row) = groups.at(*row);
-        let (rdtype, kinds) = (batch.rdtype.value(row), batch.kinds);
+        let (rdtype, kinds) = (Some(batch.rdtype.value(row)), batch.kinds);
         let kind = match rdtype {
             _ if rdtype == kinds.a => Kind::A,
             _ if rdtype == kinds.aaaa => Kind::Aaaa,
@@ -587,7 +587,7 @@ fn asked(batches: &[RecordBatch], n_names: usize) -> Result<Vec<Asked>, String> 
     let mut sums = vec![Asked::default(); n_names];
     for batch in batches {
         let owner = keys::<Int32Type>(batch, "owner")?.0;
-        let (rdtype, types) = keys::<Int16Type>(batch, "rdtype")?;
+        let (rdtype, types) = keys::<UInt16Type>(batch, "rdtype")?;
         let is_address: Vec<bool> = types.iter().map(|name| matches!(name, Some("A" | "AAAA"))).collect();
         let number = |name: &str| primitive::<Int64Type>(batch, name);
         let (responses, sum, max) = (number("responses")?, number("answers_sum")?, number("answers_max")?);

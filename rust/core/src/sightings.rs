@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex};
 
 use arrow_array::builder::{Int32Builder, ListBuilder};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
+use arrow_array::types::{
+    Int8Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type,
+};
 use arrow_array::{
-    Array, ArrayRef, DictionaryArray, Int8Array, Int16Array, Int32Array, Int64Array, ListArray, RecordBatch,
-    StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, DictionaryArray, Int8Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow_schema::{ArrowError, DataType, Field};
 
@@ -24,7 +26,7 @@ use crate::rdtype::{self, rdtype_code, rdtype_text};
 use crate::reduce::{Bucket, FAILURE_NAMES, HOUR_US, N_FAILURES, Reducer, Row, SavedActivity, Seen, Sighting, Vantage};
 use crate::report::{Malformed, Report};
 use crate::table::Tables;
-use crate::text;
+use crate::text::{self, in_calendar};
 
 /// What a reducer gives: the two tables, and what the numbers in their dictionaries stand for.
 pub struct Reduced {
@@ -71,18 +73,18 @@ struct Dictionaries {
     clients: ArrayRef,
     rdtypes: ArrayRef,
     vantages: ArrayRef,
-    rdtype_index: Vec<i16>,
+    rdtype_index: Vec<Option<u16>>,
 }
 
 impl Dictionaries {
     fn new(buckets: &[Bucket], tables: &Tables) -> Self {
-        let mut rdtype_index = vec![-1i16; 1 << 16];
+        let mut rdtype_index = vec![None; 1 << 16];
         let mut seen = Vec::new();
         for bucket in buckets {
             let types = bucket.rows.iter().map(|row| row.rdtype);
             for rdtype in types.chain(bucket.activity.iter().map(|row| row.rdtype)) {
-                if rdtype_index[usize::from(rdtype)] < 0 && seen.len() < i16::MAX as usize {
-                    rdtype_index[usize::from(rdtype)] = seen.len() as i16;
+                if rdtype_index[usize::from(rdtype)].is_none() {
+                    rdtype_index[usize::from(rdtype)] = Some(seen.len() as u16); // 2^16 types at most
                     seen.push(rdtype_text(rdtype));
                 }
             }
@@ -104,8 +106,8 @@ impl Dictionaries {
     }
 
     fn typed(&self, types: impl Iterator<Item = u16>) -> Result<ArrayRef, ArrowError> {
-        let keys = Int16Array::from_iter_values(types.map(|rdtype| self.rdtype_index[usize::from(rdtype)]));
-        Ok(Arc::new(DictionaryArray::<Int16Type>::try_new(keys, self.rdtypes.clone())?))
+        let keys = UInt16Array::from_iter(types.map(|rdtype| self.rdtype_index[usize::from(rdtype)]));
+        Ok(Arc::new(DictionaryArray::<UInt16Type>::try_new(keys, self.rdtypes.clone())?))
     }
 
     fn seen_from(&self, vantages: impl Iterator<Item = Vantage>) -> Result<ArrayRef, ArrowError> {
@@ -251,6 +253,7 @@ pub fn import_sightings(batch: &RecordBatch, reducer: &mut Reducer, report: &mut
         message.clear();
         let sighting = (|| {
             let rdtype = rdtype_code(rdtype.value(row))?;
+            in_calendar(first.value(row)).and(in_calendar(last.value(row)))?;
             Some(Sighting {
                 owner: message.add_name(owner.value(row)).ok()?,
                 rdtype,
@@ -307,6 +310,7 @@ pub fn import_activity(batch: &RecordBatch, reducer: &mut Reducer) -> Result<(),
         for (slot, array) in counted.iter_mut().zip(&failures) {
             *slot = number(array)?;
         }
+        in_calendar(bucket.value(row)).ok_or_else(broken)?;
         wire.clear();
         name::parse(owner.value(row), &mut wire).map_err(|_| broken())?;
         reducer.add_activity(

@@ -169,8 +169,8 @@ pub fn parse_iso8601(text: &str) -> Option<i64> {
         && (0..60).contains(&minute)
         && second <= 60_999_999
         && (1900..10_000).contains(&year);
-    let seconds = (days_from_civil(year, month, day) * 24 + hour) * 3600 + minute * 60;
-    sane.then_some(seconds * 1_000_000 + second)
+    // Checked first: the arithmetic below must not meet a year that somebody made up.
+    sane.then(|| ((days_from_civil(year, month, day) * 24 + hour) * 3600 + minute * 60) * 1_000_000 + second)
 }
 
 /// Days since 1970-01-01 in the Gregorian calendar (H. Hinnant, `chrono`-compatible algorithms).
@@ -186,6 +186,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn times_are_exact_to_the_microsecond() {
@@ -195,6 +196,16 @@ mod tests {
         assert_eq!(parse_seconds("1e9"), None);
         assert_eq!(parse_iso8601("2018-03-24T17:15:20.865716Z"), Some(1_521_911_720_865_716));
         assert_eq!(parse_iso8601("2018-13-24T17:15:20Z"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_time_is_read_or_refused(parts in prop::collection::vec("[0-9]{1,19}", 6), fraction in "[0-9]{0,20}") {
+            let [year, month, day, hour, minute, second] = &parts[..] else { unreachable!() };
+            let _ = parse_iso8601(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}.{fraction}Z"));
+            let _ = parse_iso8601(&format!("{year}-03-24T17:15:{second}Z"));
+            let _ = parse_seconds(&format!("{year}.{fraction}")).and_then(in_calendar);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from unflux.cli.times import parse_us
 from unflux.errors import UnfluxError
-from unflux.sightings import OnProgress
+from unflux.sightings import Input, OnProgress
 from unflux.sources.base import ANY_TIME_US, ReadOptions
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_FOUND = 0, 1, 2, 3
@@ -86,6 +86,13 @@ def progress_bar(what: str) -> Iterator[OnProgress | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
+def print_errors(inputs: Iterable[Input]) -> None:
+    """One sentence on standard error for each file that could not be read to its end."""
+    for one in inputs:
+        if one.books.error:
+            errors.print(f"unflux: {one.path}: {one.books.error}", markup=False)
+
+
 @contextmanager
 def clean_end() -> Iterator[None]:
     """Turn what may go wrong into one sentence on standard error and an exit code."""
@@ -102,7 +109,8 @@ def clean_end() -> Iterator[None]:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(EXIT_OK) from None
-        errors.print(f"unflux: {error.filename or ''}: {error.strerror}", markup=False)
+        where = f"{error.filename}: " if error.filename else ""
+        errors.print(f"unflux: {where}{error.strerror or error}", markup=False)
         raise typer.Exit(EXIT_ERROR) from None
     except KeyboardInterrupt:
         errors.print("unflux: stopped; nothing was written", markup=False)

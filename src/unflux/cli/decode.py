@@ -48,7 +48,7 @@ def decode(
         raise typer.BadParameter("--to is answers….parquet or sightings….parquet", param_hint="to")
     with common.clean_end():
         with (
-            sources.standard_input_as_file(paths) as files,
+            sources.streams_as_files(paths) as files,
             common.progress_bar("decoding") as on_progress,
         ):
             if kind == "answers":

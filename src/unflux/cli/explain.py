@@ -46,14 +46,16 @@ def explain(
         detector_id=detector,
     )
     with common.clean_end():
-        with sources.standard_input_as_file(paths) as files:
-            found = pipeline.explain(files, name, options)
-        if found is None:
+        with sources.streams_as_files(paths) as files:
+            explained = pipeline.explain(files, name, options)
+        common.print_errors(explained.inputs)
+        if explained.finding is None:
             raise UnfluxError(f"{name} is not in the input")
-        finding, row = found
-        features = {feature.name: row[feature.name] for feature in FEATURES}
+        features = {feature.name: explained.row[feature.name] for feature in FEATURES}
         if as_json:
-            encoded = msgspec.json.encode({"finding": finding, "features": features})
-            sys.stdout.buffer.write(encoded + b"\n")
+            content = {"finding": explained.finding, "features": features}
+            sys.stdout.buffer.write(msgspec.json.encode(content) + b"\n")
         else:
-            table.show_finding(finding, features, Console())
+            table.show_finding(explained.finding, features, Console())
+    if any(one.books.error for one in explained.inputs):
+        raise typer.Exit(common.EXIT_ERROR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from unflux import pipeline, sightings, sources
 from unflux.cli import common
+from unflux.detect import FLUX_VERDICTS
 from unflux.pipeline import LISTED_SCORE, Scan, ScanOptions
 from unflux.share import files, json, table
 
@@ -55,6 +57,10 @@ def scan(
     read = common.read_options(
         ports=ports, vantage=vantage, since=since, until=until, clients=clients
     )
+    if as_json and as_ndjson:
+        raise typer.BadParameter("--json and --ndjson exclude each other")
+    if not 0 <= min_score < math.inf:
+        raise typer.BadParameter("--min-score is a number from 0 on")
     options = ScanOptions(
         read=read,
         format_name=format_name,
@@ -65,8 +71,10 @@ def scan(
         detector_id=detector,
     )
     with common.clean_end():
+        for directory in filter(None, (out, save)):
+            sightings.check_new_directory(directory)
         with (
-            sources.standard_input_as_file(paths) as files_to_read,
+            sources.streams_as_files(paths) as files_to_read,
             common.progress_bar("reading") as on_progress,
         ):
             result = pipeline.scan(files_to_read, options, on_progress)
@@ -89,13 +97,12 @@ def _print(result: Scan, as_json: bool, as_ndjson: bool) -> None:
     if as_ndjson:
         for line in table.summary_lines(result.summary):
             common.errors.print(line, markup=False)
-    for one in result.history.inputs:
-        if one.books.error:
-            common.errors.print(f"unflux: {one.path}: {one.books.error}", markup=False)
+    common.print_errors(result.history.inputs)
 
 
 def _exit_code(result: Scan, fail_on_find: bool) -> int:
     if result.failed:
         return common.EXIT_ERROR
-    found = any(finding.is_flux for finding in result.findings)
+    by_verdict = result.summary["names"]["by_verdict"]
+    found = any(by_verdict[verdict] for verdict in FLUX_VERDICTS)
     return common.EXIT_FOUND if fail_on_find and found else common.EXIT_OK

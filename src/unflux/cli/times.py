@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+YEAR_10000_S = 253_402_300_800
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -31,4 +32,6 @@ def parse_us(text: str, now: datetime) -> int:
                 f"{text!r} is no time; write 2026-01-31T12:00, seconds since 1970, or -1d"
             ) from None
         seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    if not 0 <= seconds < YEAR_10000_S:
+        raise ValueError(f"{text!r} is no time between the years 1970 and 9999")
     return round(seconds * 1_000_000)

@@ -175,7 +175,7 @@ WITH evidence AS (
     FROM features
 ), judged AS (
     SELECT *,
-        coalesce(n_addresses >= 5 AND address_score >= {FLUX_SCORE}
+        coalesce(n_addresses >= 5 AND answers_max IS NOT NULL AND address_score >= {FLUX_SCORE}
             AND n_networks >= {ENOUGH_NETWORKS}
             AND (({ROTATES} AND (NOT {ONE_ADDRESS} OR n_networks >= 10))
                  OR ({WIDE_ANSWER}) OR ({PASSIVE_HISTORY} AND answers_max >= 5)), false)

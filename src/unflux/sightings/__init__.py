@@ -228,6 +228,12 @@ def _umask() -> int:
     return mask
 
 
+def check_new_directory(directory: Path) -> None:
+    """Raise `UnfluxError` when a directory to be written holds something already."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UnfluxError(f"{directory} is not empty; name a new directory")
+
+
 def write_dataset(history: History, directory: Path) -> list[Path]:
     """Write both tables by day: ``sightings/day=2026-01-31/part-0.parquet`` and so on.
 
@@ -236,8 +242,7 @@ def write_dataset(history: History, directory: Path) -> list[Path]:
     UnfluxError
         When the directory holds something already.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise UnfluxError(f"{directory} is not empty; name a new directory")
+    check_new_directory(directory)
     written = []
     for name, table in (
         ("sightings", history.sightings_table()),

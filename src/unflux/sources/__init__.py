@@ -10,8 +10,9 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from unflux.errors import UnfluxError
 from unflux.sources.base import AnswerSource, Books, ReadOptions, Source, Tally
@@ -25,8 +26,8 @@ __all__ = ["SOURCES", "AnswerSource", "Books", "ReadOptions", "Source", "Tally",
 SOURCES: tuple[Source, ...] = (Pcap(), Zeek(), PassiveDnsCof(), UnfluxParquet())
 
 HEAD_BYTES = 1 << 16
-STDIN_LIMIT_BYTES = 64 << 30
-"""Standard input is kept in a temporary file, because formats are told by content first."""
+STREAM_LIMIT_BYTES = 64 << 30
+"""Streams are kept in temporary files of at most this size."""
 
 READ_UNPACKED = ("pcap", "unflux")
 """Formats that are not read through gzip yet."""
@@ -55,10 +56,15 @@ def read_head(path: Path) -> bytes:
         head = file.read(HEAD_BYTES)
     if not head.startswith(b"\x1f\x8b"):
         return head
+    unpacked = b""
     try:
-        return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)  # bounded both ways
+        while head and len(unpacked) < HEAD_BYTES:  # gzip members may be short, or empty
+            member = zlib.decompressobj(wbits=31)
+            unpacked += member.decompress(head, HEAD_BYTES - len(unpacked))  # bounded both ways
+            head = member.unused_data
     except zlib.error:
-        return head
+        return unpacked or head
+    return unpacked
 
 
 def choose(path: Path, format_name: str | None = None) -> Source | str:
@@ -99,29 +105,38 @@ def expand(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 @contextmanager
-def standard_input_as_file(paths: Iterable[Path]) -> Iterator[list[Path]]:
-    """`-` among the paths is replaced by a temporary file with the content of standard input."""
-    paths = list(paths)
-    if Path("-") not in paths:
-        yield paths
-        return
-    with tempfile.NamedTemporaryFile(prefix="unflux-stdin-") as spool:
-        shutil.copyfileobj(_Bounded(STDIN_LIMIT_BYTES), spool)
-        spool.flush()
-        yield [Path(spool.name) if path == Path("-") else path for path in paths]
+def streams_as_files(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """`-` (standard input), pipes and devices among the paths, each as a temporary file.
+
+    A format is told by content before it is read, and what a stream gave once is gone.
+    """
+    with ExitStack() as stack:
+        yield [_as_file(path, stack) for path in paths]
+
+
+def _as_file(path: Path, stack: ExitStack) -> Path:
+    if path != Path("-") and not (path.is_fifo() or path.is_char_device()):
+        return path
+    stream = sys.stdin.buffer if path == Path("-") else stack.enter_context(path.open("rb"))
+    spool = stack.enter_context(
+        tempfile.NamedTemporaryFile(prefix="unflux-stream-")  # noqa: SIM115  the stack closes it
+    )
+    shutil.copyfileobj(_Bounded(stream, STREAM_LIMIT_BYTES), spool)
+    spool.flush()
+    return Path(spool.name)
 
 
 class _Bounded:
-    """Standard input, up to a limit."""
+    """A stream, up to a limit."""
 
-    def __init__(self, limit: int) -> None:
-        self.left = limit
+    def __init__(self, stream: IO[bytes], limit: int) -> None:
+        self.stream, self.left = stream, limit
 
     def read(self, size: int = -1) -> bytes:
-        data = sys.stdin.buffer.read(size)
+        data = self.stream.read(size)
         self.left -= len(data)
         if self.left < 0:
-            raise UnfluxError(f"standard input is over {STDIN_LIMIT_BYTES >> 30} GiB; use a file")
+            raise UnfluxError(f"a stream is over {STREAM_LIMIT_BYTES >> 30} GiB; use a file")
         return data
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from unflux import tables
@@ -37,36 +39,48 @@ class UnfluxParquet:
         version = (file.schema_arrow.metadata or {}).get(b"unflux.schema", b"").decode()
         if version != tables.SCHEMA_VERSION:
             return Books(error=f"this table has schema {version}, {tables.SCHEMA_VERSION} is read")
-        return self._feed(file, schema, table, into, options)
+        try:
+            data = file.read().cast(schema)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            return Books(error=f"this Parquet file cannot be read: {error}")
+        return self._feed(data, table, into, options)
 
-    def _feed(
-        self,
-        file: pq.ParquetFile,
-        schema: pa.Schema,
-        table: str,
-        into: Reducer,
-        options: ReadOptions,
-    ) -> Books:
-        data = file.read().cast(schema)
-        total = data.num_rows
-        data = self._between(data, table, options)
+    def _feed(self, data: pa.Table, table: str, into: Reducer, options: ReadOptions) -> Books:
+        inside = _inside(data, table, options)
+        kept, left_out = data.filter(inside), data.filter(pc.invert(inside))
         add = {
             "answers": into.add_answers,
             "sightings": into.add_sightings,
             "activity": into.add_activity,
         }[table]
-        books, error = add(_one_batch(data))
+        books, error = add(_one_batch(kept))
         if table == "activity":  # the core counts what it decodes; activity rides along
-            books["items"] = books["decoded"] = data.num_rows
-        if total > data.num_rows and table != "answers":
-            books["items"] += total - data.num_rows
-            books["skipped"]["outside_time"] = {"count": total - data.num_rows, "first": 1}
+            books["items"] = books["decoded"] = kept.num_rows
+        n_left_out = left_out.num_rows
+        if table == "answers":  # an item is a response, not a row
+            n_left_out = len(left_out.column("response").unique())
+        if n_left_out:
+            books["items"] += n_left_out
+            books["skipped"]["outside_time"] = {"count": n_left_out, "first": 1}
         return Books.of(books, error)
 
-    def _between(self, data: pa.Table, table: str, options: ReadOptions) -> pa.Table:
-        first = {"answers": "ts", "sightings": "time_first", "activity": "bucket"}[table]
-        times = data.column(first).cast(pa.int64()).to_numpy()
-        return data.filter(pa.array((times >= options.since_us) & (times < options.until_us)))
+
+HOUR_US = 3_600_000_000
+
+
+def _inside(data: pa.Table, table: str, options: ReadOptions) -> pa.Array:
+    """Which rows lie in the time asked for: answers by their time, reduced rows by whole hours.
+
+    An hour that is partly inside is taken whole, and so is its activity: half of either would
+    make a name look other than it was.
+    """
+    first = data.column("ts" if table == "answers" else "bucket").cast(pa.int64()).to_numpy()
+    last = first
+    if table != "answers":
+        last = first + (HOUR_US - 1)
+    if table == "sightings":  # passive DNS may reach over many hours
+        last = np.maximum(last, data.column("time_last").cast(pa.int64()).to_numpy())
+    return pa.array((last >= options.since_us) & (first < options.until_us))
 
 
 def _one_batch(data: pa.Table) -> pa.RecordBatch:
