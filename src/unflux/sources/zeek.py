@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
-
-import pyarrow as pa
 
 from unflux import _native
 from unflux._native import Progress, Reducer
 from unflux.sources.base import Books, ReadOptions
-from unflux.sources.pcap import native_answers
+from unflux.sources.native import NativeAnswers
 
 
-class Zeek:
+class Zeek(NativeAnswers):
     """One row per query; answers as bare strings, whose owner follows from the CNAME chain."""
 
     name: ClassVar[str] = "zeek"
@@ -39,13 +36,3 @@ class Zeek:
                 until_us=options.until_us,
             )
         )
-
-    def read_answers(
-        self,
-        path: Path,
-        out: Callable[[pa.RecordBatch], None],
-        first_response: int,
-        options: ReadOptions,
-        progress: Progress,
-    ) -> tuple[Books, int]:
-        return native_answers("zeek", path, out, first_response, options, progress)
