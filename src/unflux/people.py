@@ -7,12 +7,11 @@ most leave the program as JSON anyway.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from unflux import engine
 from unflux.detect.base import AMBIGUOUS, FLUX_VERDICTS, Row
 from unflux.sightings import History
 
@@ -62,7 +61,7 @@ def agents(history: History, places: pa.RecordBatch, rows: Sequence[Row]) -> dic
     codes = pc.unique(seen.column("code"))
     located = pa.table(places.take(codes)).append_column("code", codes)
     located = located.append_column("address", pc.take(history.rdata, codes))
-    found = _query(AGENTS, rows=seen, names=names, places=located)
+    found = engine.query(AGENTS, rows=seen, names=names, places=located).to_pydict()
     return dict(zip(found["name_id"], found["agents"], strict=True))
 
 
@@ -76,7 +75,7 @@ def clients(history: History, rows: Sequence[Row]) -> dict[int, tuple[bytes, int
         owners = pc.take(part.column("owner").indices, pc.list_parent_indices(lists))
         flat = pc.list_flatten(lists)
         parts.append(pa.table({"name_id": owners, "client": flat.cast(pa.string())}))
-    found = _query(CLIENTS, rows=pa.concat_tables(parts))
+    found = engine.query(CLIENTS, rows=pa.concat_tables(parts)).to_pydict()
     pairs = zip(found["clients"], found["n"], strict=True)
     return dict(zip(found["name_id"], pairs, strict=True))
 
@@ -100,11 +99,3 @@ def _address_rows(history: History, name_ids: pa.ChunkedArray) -> pa.Table:
             )
         )
     return pa.concat_tables(parts)
-
-
-def _query(query: str, **tables: pa.Table) -> dict[str, list[Any]]:
-    with duckdb.connect() as engine:
-        for name, table in tables.items():
-            engine.register(name, table)
-        columns: dict[str, list[Any]] = engine.sql(query).to_arrow_table().to_pydict()
-        return columns

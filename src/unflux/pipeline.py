@@ -54,9 +54,10 @@ class Scan:
     judged: Judged
 
     @property
-    def failed(self) -> bool:
-        """Whether some input could not be read to its end."""
-        return any(one.books.error for one in self.history.inputs)
+    def n_flux(self) -> int:
+        """Names called flux, listed or not."""
+        by_verdict: dict[str, int] = self.summary["names"]["by_verdict"]
+        return sum(by_verdict[verdict] for verdict in detect.FLUX_VERDICTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,7 @@ def _summary(
 ) -> dict[str, Any]:
     """Counts in and out, oddities, blind spots: what a reader must know to trust the findings."""
     verdicts = Counter(judged.table.column("verdict").to_pylist())
+    counts = _total_counts(history)
     times = [
         (one.books.time_first_us, one.books.time_last_us)
         for one in history.inputs
@@ -209,7 +211,7 @@ def _summary(
         "unflux": __version__,
         "detector": {"id": judged.detector.id, "version": judged.detector.version},
         "inputs": [_input_entry(one) for one in history.inputs],
-        "counts": _total_counts(history),
+        "counts": counts,
         "time_first": iso(min((first for first, _ in times if first is not None), default=None)),
         "time_last": iso(max((last for _, last in times if last is not None), default=None)),
         "names": {
@@ -228,7 +230,7 @@ def _summary(
             for table in (enrichment.asn, enrichment.country)
             if table is not None and (warning := table.warning(datetime.now(UTC))) is not None
         ],
-        "blind_spots": _blind_spots(history, enrichment),
+        "blind_spots": _blind_spots(history, enrichment, counts["skipped"]),
     }
 
 
@@ -255,19 +257,16 @@ def _total_counts(history: History) -> dict[str, Any]:
     return totals
 
 
-def _blind_spots(history: History, enrichment: Enrichment) -> list[str]:
+def _blind_spots(history: History, enrichment: Enrichment, skipped: dict[str, int]) -> list[str]:
     spots: dict[str, None] = {}
     for one in history.inputs:
         if one.source is not None:
             spots.update(dict.fromkeys(sources.by_name(one.source).blind_spots))
-    skipped: Counter[str] = Counter()
-    for one in history.inputs:
-        skipped.update({name: tally.count for name, tally in one.books.skipped.items()})
     for kind, what in (
         ("dns_over_tcp", "packets of DNS over TCP were left out: streams are not read yet"),
         ("ip_fragment", "IP fragments were left out: they are not put together yet"),
     ):
-        if skipped[kind]:
+        if kind in skipped:
             spots[f"{skipped[kind]} {what}."] = None
     if not any(batch.num_rows for batch in history.activity) and any(
         batch.num_rows for batch in history.sightings

@@ -93,6 +93,11 @@ def print_errors(inputs: Iterable[Input]) -> None:
             errors.print(f"unflux: {one.path}: {one.books.error}", markup=False)
 
 
+def exit_code(inputs: Iterable[Input]) -> int:
+    """An error when some file could not be read to its end."""
+    return EXIT_ERROR if any(one.books.error for one in inputs) else EXIT_OK
+
+
 @contextmanager
 def clean_end() -> Iterator[None]:
     """Turn what may go wrong into one sentence on standard error and an exit code."""

@@ -14,11 +14,8 @@ import typer
 from unflux import sightings, sources, tables
 from unflux._native import Progress
 from unflux.cli import common
-from unflux.errors import MalformedInput, UnfluxError
 from unflux.sightings import Input, OnProgress
 from unflux.sources.base import AnswerSource, Books, ReadOptions
-
-SUFFIXES = (".parquet",)
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +41,7 @@ def decode(
         ports=ports, vantage=vantage, since=since, until=until, clients=clients
     )
     kind = next((kind for kind in ("answers", "sightings") if to.stem.startswith(kind)), None)
-    if kind is None or to.suffix not in SUFFIXES:
+    if kind is None or to.suffix != ".parquet":
         raise typer.BadParameter("--to is answers….parquet or sightings….parquet", param_hint="to")
     with common.clean_end():
         with (
@@ -63,7 +60,7 @@ def decode(
                 inputs = history.inputs
         for one in inputs:
             print_books(one)
-    raise typer.Exit(common.EXIT_ERROR if any(one.books.error for one in inputs) else 0)
+    raise typer.Exit(common.exit_code(inputs))
 
 
 class Writer(Protocol):
@@ -90,9 +87,8 @@ def decode_answers(
             job = _reading(path, format_name, write, following, options, progress)
             done, following = sightings.run_interruptibly(job, progress, on_progress, total)
             inputs.append(done)
-            fault = done.books.first_fault(str(path))
-            if strict and (done.books.error or fault):
-                raise MalformedInput(fault) if fault else UnfluxError(f"{path}: {done.books.error}")
+            if strict:
+                sightings.raise_first_fault(done)
     return inputs
 
 
@@ -149,5 +145,4 @@ def print_books(one: Input) -> None:
         for kind, tally in tallies.items():
             text = f"  {title}: {tally.count} {kind}, first at {tally.first}"
             common.errors.print(text, markup=False)
-    if books.error:
-        common.errors.print(f"unflux: {one.path}: {books.error}", markup=False)
+    common.print_errors([one])

@@ -57,5 +57,4 @@ def explain(
             sys.stdout.buffer.write(msgspec.json.encode(content) + b"\n")
         else:
             table.show_finding(explained.finding, features, Console())
-    if any(one.books.error for one in explained.inputs):
-        raise typer.Exit(common.EXIT_ERROR)
+    raise typer.Exit(common.exit_code(explained.inputs))

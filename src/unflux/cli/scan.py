@@ -12,7 +12,6 @@ from rich.console import Console
 
 from unflux import pipeline, sightings, sources
 from unflux.cli import common
-from unflux.detect import FLUX_VERDICTS
 from unflux.pipeline import LISTED_SCORE, Scan, ScanOptions
 from unflux.share import files, json, table
 
@@ -101,8 +100,5 @@ def _print(result: Scan, as_json: bool, as_ndjson: bool) -> None:
 
 
 def _exit_code(result: Scan, fail_on_find: bool) -> int:
-    if result.failed:
-        return common.EXIT_ERROR
-    by_verdict = result.summary["names"]["by_verdict"]
-    found = any(by_verdict[verdict] for verdict in FLUX_VERDICTS)
-    return common.EXIT_FOUND if fail_on_find and found else common.EXIT_OK
+    found = common.EXIT_FOUND if fail_on_find and result.n_flux else common.EXIT_OK
+    return common.exit_code(result.history.inputs) or found

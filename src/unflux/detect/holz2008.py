@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import duckdb
 import pyarrow as pa
 
+from unflux import engine
 from unflux.detect import base
 from unflux.detect.base import Explanation, Reason, Row
 
@@ -40,9 +40,7 @@ def judge_by_threshold(features: pa.Table, score: str, threshold: float) -> pa.T
             CASE WHEN {applies} THEN round({as_share(score, threshold)}, 4) ELSE 0 END AS score,
             'low' AS confidence
         FROM features"""
-    with duckdb.connect() as engine:
-        engine.register("features", features)
-        return engine.sql(query).to_arrow_table()
+    return engine.query(query, features=features)
 
 
 class Holz2008:

@@ -16,9 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import duckdb
 import pyarrow as pa
 
+from unflux import engine
 from unflux.detect import base
 from unflux.detect.base import Explanation, Reason, Row
 
@@ -231,9 +231,7 @@ class Unflux:
     title: ClassVar[str] = "unflux's own: rotation over networks, benign explanations tried"
 
     def judge(self, features: pa.Table) -> pa.Table:
-        with duckdb.connect() as engine:
-            engine.register("features", features)
-            return engine.sql(QUERY).to_arrow_table()
+        return engine.query(QUERY, features=features)
 
     def reasons(self, row: Row) -> list[Reason]:
         ns_layer = row["verdict"] in (base.NS_FLUX, base.DOUBLE_FLUX)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unflux import _native, enrich
+from unflux import _native, engine, enrich
 from unflux.enrich import Enrichment
 from unflux.features.catalogue import FEATURES, Feature
 from unflux.sightings import History
@@ -55,9 +54,7 @@ def _express(counted: pa.Table, history: History, domains: pa.RecordBatch) -> pa
     counted = counted.append_column("first_us", first_us).append_column("last_us", last_us)
     expressions = ", ".join(f"{feature.sql} AS {feature.name}" for feature in FEATURES)
     query = f"SELECT {expressions} FROM counted"
-    with duckdb.connect() as engine:
-        engine.register("counted", counted.drop(["time_first", "time_last"]))
-        features = engine.sql(query).to_arrow_table()
+    features = engine.query(query, counted=counted.drop(["time_first", "time_last"]))
     ids, zones = counted.column("name_id"), counted.column("zone_id")
     keys = {
         "name": pc.take(history.names, ids),

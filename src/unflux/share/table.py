@@ -31,8 +31,7 @@ def show_scan(scan: Scan, console: Console) -> None:
         console.print(_table(worth_a_row[:MAX_ROWS]))
         if len(worth_a_row) > MAX_ROWS:
             console.print(f"… and {len(worth_a_row) - MAX_ROWS} more: use --json or --ndjson")
-    n_flux = sum(finding.is_flux for finding in scan.findings)
-    console.print(_headline(n_flux, scan.summary["names"]))
+    console.print(_headline(scan.n_flux, scan.summary["names"]))
     for line in summary_lines(scan.summary):
         console.print(Text(line), style="dim", highlight=False)
 

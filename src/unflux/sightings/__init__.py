@@ -121,7 +121,7 @@ def reduce(
         job = _Job(path, format_name, reducer, options, progress)
         inputs.append(run_interruptibly(job, progress, on_progress, total))
         if strict:
-            _raise_first_fault(inputs[-1])
+            raise_first_fault(inputs[-1])
     batches = run_interruptibly(lambda: reducer.finish(options.threads), progress, None, total)
     return History(*batches, inputs)
 
@@ -144,7 +144,8 @@ class _Job:
         return Input(self.path, source.name, books)
 
 
-def _raise_first_fault(done: Input) -> None:
+def raise_first_fault(done: Input) -> None:
+    """What `strict` means: raise `UnfluxError` when a file, or an item in it, is wrong."""
     if done.books.error is not None:
         raise UnfluxError(f"{done.path}: {done.books.error}")
     fault = done.books.first_fault(str(done.path))

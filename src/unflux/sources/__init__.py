@@ -50,12 +50,16 @@ def by_name(name: str) -> Source:
     raise ValueError(f"there is no format {name!r}; known ones: {known}")
 
 
-def read_head(path: Path) -> bytes:
-    """The first bytes of a file, unpacked if it is gzip."""
+def read_head(path: Path) -> tuple[bytes, bool]:
+    """The first bytes of a file, unpacked if it is gzip, and whether it is."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    if not head.startswith(b"\x1f\x8b"):
-        return head
+    packed = head.startswith(b"\x1f\x8b")
+    return (_unpack(head) if packed else head), packed
+
+
+def _unpack(head: bytes) -> bytes:
+    """What the first bytes of a gzip file hold, bounded."""
     unpacked = b""
     try:
         while head and len(unpacked) < HEAD_BYTES:  # gzip members may be short, or empty
@@ -72,21 +76,19 @@ def choose(path: Path, format_name: str | None = None) -> Source | str:
     if path.is_dir():
         return "this is a directory, not a file (nor a dataset that unflux wrote)"
     try:
-        head = read_head(path)
+        head, packed = read_head(path)
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
     if not head:
         return "is empty"
     if format_name is not None:
         return by_name(format_name)
-    return _by_content(path, head)
+    return _by_content(head, packed)
 
 
-def _by_content(path: Path, head: bytes) -> Source | str:
+def _by_content(head: bytes, packed: bool) -> Source | str:
     for source in SOURCES:
         if source.sniff(head):
-            with path.open("rb") as file:
-                packed = file.read(2) == b"\x1f\x8b"
             if packed and source.name in READ_UNPACKED:
                 return f"this is a gzip-compressed {source.name} file: unpack it first (gunzip)"
             return source

@@ -14,8 +14,6 @@ from unflux import tables
 from unflux._native import Progress, Reducer
 from unflux.sources.base import Books, ReadOptions
 
-BATCH_ROWS = 1 << 16
-
 
 class UnfluxParquet:
     """What `unflux decode` and `unflux scan --out` wrote; other Parquet files are refused."""
