@@ -18,8 +18,9 @@ class Progress:
 
 class Reducer:
     def __new__(cls, keep_clients: bool) -> Reducer: ...
-    def read_pcap(
+    def read(
         self,
+        format: str,
         path: str | os.PathLike[str],
         progress: Progress,
         *,
@@ -28,23 +29,6 @@ class Reducer:
         since_us: int,
         until_us: int,
         threads: int,
-    ) -> Outcome: ...
-    def read_zeek(
-        self,
-        path: str | os.PathLike[str],
-        progress: Progress,
-        *,
-        vantage: str,
-        since_us: int,
-        until_us: int,
-    ) -> Outcome: ...
-    def read_cof(
-        self,
-        path: str | os.PathLike[str],
-        progress: Progress,
-        *,
-        since_us: int,
-        until_us: int,
     ) -> Outcome: ...
     def add_answers(self, batch: pa.RecordBatch) -> Outcome: ...
     def add_sightings(self, batch: pa.RecordBatch) -> Outcome: ...
@@ -64,6 +48,7 @@ def read_answers(
     since_us: int,
     until_us: int,
 ) -> tuple[dict[str, Any], str | None, int]: ...
+def head(path: str | os.PathLike[str], limit: int) -> bytes: ...
 def sniff(head: bytes) -> str | None: ...
 
 class AddressTable:

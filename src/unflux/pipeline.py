@@ -230,7 +230,7 @@ def _summary(
             for table in (enrichment.asn, enrichment.country)
             if table is not None and (warning := table.warning(datetime.now(UTC))) is not None
         ],
-        "blind_spots": _blind_spots(history, enrichment, counts["skipped"]),
+        "blind_spots": _blind_spots(history, enrichment, counts["malformed"]),
     }
 
 
@@ -246,7 +246,8 @@ def _total_counts(history: History) -> dict[str, Any]:
     books = [one.books for one in history.inputs]
     kinds = ("skipped", "malformed", "oddities", "records_left_out")
     totals: dict[str, Any] = {
-        key: sum(getattr(one, key) for one in books) for key in ("items", "decoded", "records")
+        key: sum(getattr(one, key) for one in books)
+        for key in ("items", "assembled", "decoded", "records")
     }
     for kind in kinds:
         sums: Counter[str] = Counter()
@@ -257,17 +258,18 @@ def _total_counts(history: History) -> dict[str, Any]:
     return totals
 
 
-def _blind_spots(history: History, enrichment: Enrichment, skipped: dict[str, int]) -> list[str]:
+def _blind_spots(history: History, enrichment: Enrichment, malformed: dict[str, int]) -> list[str]:
     spots: dict[str, None] = {}
     for one in history.inputs:
         if one.source is not None:
             spots.update(dict.fromkeys(sources.by_name(one.source).blind_spots))
     for kind, what in (
-        ("dns_over_tcp", "packets of DNS over TCP were left out: streams are not read yet"),
-        ("ip_fragment", "IP fragments were left out: they are not put together yet"),
+        ("stream_gap", "times bytes of a TCP stream were missing: the answers in them are lost"),
+        ("fragment_lost", "IP packets lacked a fragment: the answers in them are lost"),
+        ("cut_by_snaplen", "packets were cut by the capture's snaplen: raise it (tcpdump -s 0)"),
     ):
-        if kind in skipped:
-            spots[f"{skipped[kind]} {what}."] = None
+        if kind in malformed:
+            spots[f"{malformed[kind]} {what}."] = None
     if not any(batch.num_rows for batch in history.activity) and any(
         batch.num_rows for batch in history.sightings
     ):

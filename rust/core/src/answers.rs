@@ -11,15 +11,15 @@ use arrow_array::types::{TimestampMicrosecondType, UInt16Type, UInt32Type, UInt6
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array};
 use arrow_schema::ArrowError;
 
-use crate::link::{Address, UNKNOWN_ADDRESS};
+use crate::link::UNKNOWN_ADDRESS;
 use crate::message::{Message, Rdata, Record, Section};
 use crate::name;
-use crate::pcap::Sink;
 use crate::rdata;
 use crate::rdtype::{rcode_code, rcode_text, rdtype_code, rdtype_text};
 use crate::reduce::Vantage;
 use crate::report::{Malformed, Report};
 use crate::sightings::rdata_from_text;
+use crate::source::{Seen, Sink};
 use crate::text;
 
 /// Rows per batch: enough for Arrow to be quick, few enough to stay below some ten megabytes.
@@ -34,6 +34,7 @@ pub struct Answers<F: FnMut(RecordBatch)> {
     response: u64,
     keep_clients: bool,
     ts: TimestampMicrosecondBuilder,
+    sensor: Words,
     client: StringBuilder,
     server: StringBuilder,
     vantage: Words,
@@ -57,6 +58,7 @@ impl<F: FnMut(RecordBatch)> Answers<F> {
             response: first_response,
             keep_clients,
             ts: TimestampMicrosecondBuilder::new(),
+            sensor: Words::new(),
             client: StringBuilder::new(),
             server: StringBuilder::new(),
             vantage: Words::new(),
@@ -82,8 +84,9 @@ impl<F: FnMut(RecordBatch)> Answers<F> {
     }
 
     fn flush(&mut self) -> Result<(), ArrowError> {
-        let columns: [(&str, ArrayRef, bool); 13] = [
+        let columns: [(&str, ArrayRef, bool); 14] = [
             ("ts", Arc::new(self.ts.finish().with_timezone("UTC")), false),
+            ("sensor", Arc::new(self.sensor.finish()), true),
             ("client", Arc::new(self.client.finish()), true),
             ("server", Arc::new(self.server.finish()), true),
             ("vantage", Arc::new(self.vantage.finish()), false),
@@ -102,8 +105,10 @@ impl<F: FnMut(RecordBatch)> Answers<F> {
         Ok(())
     }
 
-    fn head(&mut self, message: &Message, ts_us: i64, client: Address, server: Address, vantage: Vantage) {
+    fn head(&mut self, message: &Message, seen: &Seen<'_>) {
+        let Seen { ts_us, client, server, vantage, sensor } = *seen;
         self.ts.append_value(ts_us);
+        self.sensor.append_option(sensor);
         let client = Some(&client).filter(|client| self.keep_clients && **client != UNKNOWN_ADDRESS);
         self.client.append_option(client.map(text::address));
         self.server.append_option(Some(&server).filter(|server| **server != UNKNOWN_ADDRESS).map(text::address));
@@ -133,13 +138,13 @@ impl<F: FnMut(RecordBatch)> Answers<F> {
 }
 
 impl<F: FnMut(RecordBatch)> Sink for Answers<F> {
-    fn response(&mut self, message: &Message, ts_us: i64, client: Address, server: Address, vantage: Vantage) {
+    fn response(&mut self, message: &Message, seen: &Seen<'_>) {
         for record in &message.records {
-            self.head(message, ts_us, client, server, vantage);
+            self.head(message, seen);
             self.record(message, record);
         }
         if message.records.is_empty() {
-            self.head(message, ts_us, client, server, vantage);
+            self.head(message, seen);
             self.no_record();
         }
         self.response += 1;
@@ -180,9 +185,9 @@ pub fn import<S: Sink>(batch: &RecordBatch, sink: &mut S, report: &mut Report) -
         let end =
             (start..batch.num_rows()).find(|row| rows.response.value(*row) != response).unwrap_or(batch.num_rows());
         match rows.message(start..end, &mut message) {
-            Some((ts_us, client, server, vantage)) => {
-                sink.response(&message, ts_us, client, server, vantage);
-                report.decoded(ts_us, message.records.len() as u64);
+            Some(seen) => {
+                sink.response(&message, &seen);
+                report.decoded(seen.ts_us, message.records.len() as u64);
             }
             None => report.malformed(Malformed::BadField, report.items + 1),
         }
@@ -196,6 +201,7 @@ struct Rows<'a> {
     ts: &'a TimestampMicrosecondArray,
     response: &'a UInt64Array,
     ttl: &'a UInt32Array,
+    sensor: &'a StringArray,
     client: &'a StringArray,
     server: &'a StringArray,
     vantage: &'a StringArray,
@@ -217,6 +223,7 @@ impl<'a> Rows<'a> {
             ts: column("ts")?.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| wrong("ts"))?,
             response: column("response")?.as_primitive_opt::<UInt64Type>().ok_or_else(|| wrong("response"))?,
             ttl: column("ttl")?.as_primitive_opt::<UInt32Type>().ok_or_else(|| wrong("ttl"))?,
+            sensor: words("sensor")?,
             client: words("client")?,
             server: words("server")?,
             vantage: words("vantage")?,
@@ -230,7 +237,7 @@ impl<'a> Rows<'a> {
         })
     }
 
-    fn message(&self, rows: Range<usize>, message: &mut Message) -> Option<(i64, Address, Address, Vantage)> {
+    fn message(&self, rows: Range<usize>, message: &mut Message) -> Option<Seen<'a>> {
         let first = rows.start;
         message.clear();
         text::in_calendar(self.ts.value(first))?;
@@ -250,11 +257,12 @@ impl<'a> Rows<'a> {
             true => text::parse_address(column.value(first)),
             false => Some(UNKNOWN_ADDRESS),
         };
-        Some((
-            self.ts.value(first),
-            address(self.client)?,
-            address(self.server)?,
-            Vantage::from_name(self.vantage.value(first))?,
-        ))
+        Some(Seen {
+            ts_us: self.ts.value(first),
+            client: address(self.client)?,
+            server: address(self.server)?,
+            vantage: Vantage::from_name(self.vantage.value(first))?,
+            sensor: self.sensor.is_valid(first).then(|| self.sensor.value(first)),
+        })
     }
 }

@@ -4,18 +4,16 @@
 //! it was first seen. An array in `rdata` is one rrset, so it also tells answers per response.
 
 use std::borrow::Cow;
-use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::message::Message;
-use crate::pcap::Options;
 use crate::rdtype::rdtype_code;
 use crate::reduce::{HOUR_US, N_FAILURES, Reducer, SavedActivity, Seen, Sighting, Vantage};
-use crate::report::{Malformed, Report, Skip};
+use crate::report::{Malformed, Skip};
 use crate::sightings::rdata_from_text;
-use crate::text::{Progress, each_line, in_calendar, parse_iso8601, parse_seconds};
+use crate::source::Desk;
+use crate::text::{LineFormat, TakeLine, in_calendar, parse_iso8601, parse_seconds};
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -51,35 +49,23 @@ pub fn is_cof(head: &[u8]) -> bool {
     })
 }
 
-/// Read a whole file into `reducer`.
-///
-/// # Errors
-/// A sentence when the file cannot be read or unpacked; what was read before it is in `reducer`.
-pub fn read(
-    path: &Path,
-    options: &Options,
-    reducer: &mut Reducer,
-    report: &mut Report,
-    progress: &Progress,
-) -> Result<(), String> {
-    let mut message = Message::default();
-    each_line(path, progress, report, |text, number, report| {
-        if text.starts_with(';') {
-            report.skip(Skip::Comment, number); // dnsdbq writes comments behind ";;"
-            return Ok(());
-        }
-        take(text, options, reducer, &mut message, report, number)
-    })
+/// Passive DNS, a row a line.
+#[derive(Clone, Copy, Debug)]
+pub struct Cof;
+
+impl LineFormat for Cof {
+    /// dnsdbq writes comments behind `;;`.
+    const HEADER: Option<u8> = Some(b';');
 }
 
-fn take(
-    text: &str,
-    options: &Options,
-    reducer: &mut Reducer,
-    message: &mut Message,
-    report: &mut Report,
-    number: u64,
-) -> Result<(), Malformed> {
+impl TakeLine<Reducer> for Cof {
+    fn line(&mut self, text: &str, number: u64, desk: &mut Desk<'_, Reducer>) -> Result<(), Malformed> {
+        take(text, number, desk)
+    }
+}
+
+fn take(text: &str, number: u64, desk: &mut Desk<'_, Reducer>) -> Result<(), Malformed> {
+    let Desk { options, sink: reducer, report, message, .. } = desk;
     let row: Row<'_> = serde_json::from_str(text).map_err(|_| Malformed::NotJson)?;
     let time = |value: Option<&RawValue>, or: Option<&RawValue>| {
         let text = value.or(or).ok_or(Malformed::MissingField)?.get();
@@ -151,11 +137,16 @@ fn time_us(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pieces::Pieces;
+    use crate::report::Report;
+    use crate::source::Options;
     use proptest::prelude::*;
 
     fn reduce(line: &str) -> (Result<(), Malformed>, Report, Vec<crate::reduce::Bucket>) {
-        let (mut reducer, mut report) = (Reducer::new(false), Report::default());
-        let result = take(line, &Options::default(), &mut reducer, &mut Message::default(), &mut report, 1);
+        let (options, mut reducer) = (Options::default(), Reducer::new(false));
+        let mut desk = Desk::new(&options, &mut reducer, Pieces::default());
+        let result = take(line, 1, &mut desk);
+        let report = desk.report;
         (result, report, reducer.finish().0)
     }
 

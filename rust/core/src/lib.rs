@@ -1,23 +1,35 @@
 //! Decode DNS captures and logs, and reduce them to sightings.
 //!
-//! The way of the data: a *source* (`pcap`, `zeek`, `cof`) yields [`message::Message`]s, the
-//! [`reduce::Reducer`] folds them into *sightings* and *activity*, `enrich` says where an address
-//! or a name belongs, and `rollup` counts, name by name, what features are made of. No Python, no sockets and
-//! no clock in this crate; untrusted bytes are only read through checked slices.
+//! The way of the data: `input` opens and unpacks a file, `chunks` cuts it into whole records on
+//! one thread or several, a *format* (`pcap`, `pcapng`, `dnstap`, `zeek`…) yields
+//! [`message::Message`]s over a [`source::Desk`], the [`reduce::Reducer`] folds them into
+//! *sightings* and *activity*, `enrich` says where an address or a name belongs, and `rollup`
+//! counts, name by name, what features are made of. No Python, no sockets and no clock in this
+//! crate; untrusted bytes are only read through checked slices.
 
 pub mod answers;
+pub mod capture;
+pub mod chunks;
 pub mod cof;
+pub mod dnstap;
 pub mod enrich;
+pub mod formats;
+pub mod fragments;
+pub mod input;
 pub mod link;
 pub mod message;
 pub mod name;
 pub mod pcap;
+pub mod pcapng;
+pub mod pieces;
 pub mod rdata;
 pub mod rdtype;
 pub mod reduce;
 pub mod report;
 pub mod rollup;
 pub mod sightings;
+pub mod source;
+pub mod streams;
 pub mod table;
 pub mod text;
 pub mod zeek;

@@ -9,15 +9,21 @@ pub enum Skip {
     Query,
     /// Opcode other than QUERY (NOTIFY, UPDATE, STATUS…).
     Opcode,
+    /// A packet of an interface whose link layer is not understood (radio, USB…).
+    LinkLayer,
+    /// A packet without a time (pcapng's simple packet block).
+    NoTime,
+    /// A dnstap message of a kind that holds no response.
+    OtherMessage,
     /// A frame that holds no IP packet (ARP, LLDP, 802.3…).
     NotIp,
     /// IP without UDP, TCP port 53 aside.
     NotUdp,
     /// UDP, but on no port that was asked for.
     OtherPort,
-    /// TCP on a DNS port: streams are not put together yet.
-    DnsOverTcp,
-    /// A piece of a fragmented IP packet.
+    /// A segment of TCP on a DNS port: messages of the stream are counted by themselves.
+    TcpSegment,
+    /// A piece of a fragmented IP packet, which is counted by itself once it is whole.
     IpFragment,
     /// A text line that is a comment, a header or blank.
     Comment,
@@ -43,6 +49,22 @@ pub enum Malformed {
     LinkHeader,
     IpHeader,
     UdpLength,
+    TcpHeader,
+    TunnelHeader,
+    /// Packets inside packets inside packets, deeper than anybody needs.
+    TunnelDepth,
+    /// A fragmented IP packet of which a piece never came.
+    FragmentLost,
+    /// Pieces of an IP packet that contradict each other (RFC 5722).
+    FragmentOverlap,
+    /// Bytes of a TCP stream are missing: the messages in them are lost.
+    StreamGap,
+    /// A block of a capture that contradicts itself.
+    Block,
+    /// A packet of an interface that the capture never described.
+    Interface,
+    /// A dnstap frame that is no protocol buffer of its kind.
+    Protobuf,
     ShortHeader,
     ShortMessage,
     LabelType,
@@ -72,8 +94,9 @@ macro_rules! names {
 }
 
 names!(Skip {
-    Query => "query", Opcode => "opcode_not_query", NotIp => "not_ip", NotUdp => "not_udp",
-    OtherPort => "other_port", DnsOverTcp => "dns_over_tcp", IpFragment => "ip_fragment",
+    Query => "query", Opcode => "opcode_not_query", LinkLayer => "link_layer", NoTime => "no_time", OtherMessage => "other_message",
+    NotIp => "not_ip", NotUdp => "not_udp",
+    OtherPort => "other_port", TcpSegment => "tcp_segment", IpFragment => "ip_fragment",
     Comment => "comment", Unanswered => "unanswered_query", OtherClass => "class_not_in",
     OtherLog => "other_log", OutsideTime => "outside_time",
 });
@@ -81,7 +104,10 @@ names!(Skip {
 names!(Malformed {
     CutFile => "file_cut_in_record", RecordLength => "record_length",
     CutBySnaplen => "cut_by_snaplen", LinkHeader => "link_header", IpHeader => "ip_header",
-    UdpLength => "udp_length", ShortHeader => "short_dns_header", ShortMessage => "short_message",
+    UdpLength => "udp_length", TcpHeader => "tcp_header", TunnelHeader => "tunnel_header",
+    TunnelDepth => "tunnel_depth", FragmentLost => "fragment_lost",
+    FragmentOverlap => "fragment_overlap", StreamGap => "stream_gap", Block => "block",
+    Interface => "interface_unknown", Protobuf => "protobuf", ShortHeader => "short_dns_header", ShortMessage => "short_message",
     LabelType => "label_type", NameLength => "name_length",
     PointerForward => "label_forward_pointer", PointerLoop => "label_pointer_loop",
     NameOverrun => "name_beyond_rdata", RdataLength => "rdata_length", NotUtf8 => "not_utf8",
@@ -102,6 +128,9 @@ pub struct Tally {
 pub struct Report {
     /// Packets of a capture, or lines of a text file.
     pub items: u64,
+    /// Those of the items that were put together from others: IP packets from fragments, messages
+    /// from TCP segments, and what could not be. `items - assembled` is what the file holds.
+    pub assembled: u64,
     /// DNS responses (or passive-DNS rows) that were taken in.
     pub decoded: u64,
     /// Resource records inside them, OPT left out.
@@ -153,6 +182,7 @@ impl Report {
     /// The books of two parts of one input together.
     pub fn merge(&mut self, other: &Report) {
         self.items += other.items;
+        self.assembled += other.assembled;
         self.decoded += other.decoded;
         self.records += other.records;
         for (kind, tally) in &other.skipped {

@@ -1,129 +1,118 @@
-//! Line by line through text files, plain or gzip, and addresses as text.
+//! Line by line through text files, and times and addresses as text.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use flate2::read::MultiGzDecoder;
+use memchr::{memchr, memrchr};
 
+use crate::chunks::{Broken, Framing, Records};
 use crate::link::Address;
-use crate::report::{Malformed, Report, Skip};
+use crate::report::{Malformed, Skip};
+use crate::source::Desk;
 
 /// Longest line that is read; a longer one is counted as malformed and passed over.
 pub const MAX_LINE: usize = 4 << 20;
 
-/// Seen from outside while a file is read: how far it is, and whether to stop.
-#[derive(Default)]
-pub struct Progress {
-    /// Bytes of the input files consumed so far, compressed ones as stored.
-    pub bytes: AtomicU64,
-    pub cancel: AtomicBool,
+/// A format of one record a line.
+pub trait LineFormat: Clone + Send {
+    /// What begins a line that says something about the lines behind it (`#` in Zeek's logs).
+    const HEADER: Option<u8> = None;
+
+    fn learn(&mut self, _header: &str) {}
 }
 
-impl Progress {
-    pub fn cancelled(&self) -> bool {
-        self.cancel.load(Ordering::Relaxed)
-    }
-
-    pub fn advance(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-/// A file whose reads are counted in [`Progress`].
-pub struct Counted<'a> {
-    file: File,
-    progress: &'a Progress,
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read(buffer)?;
-        self.progress.advance(n as u64);
-        Ok(n)
-    }
-}
-
-/// One line, or what stands in its place.
-pub enum Line<'a> {
-    Text(&'a [u8]),
-    /// Over [`MAX_LINE`] bytes.
-    TooLong,
-}
-
-/// Lines of a plain or gzip file.
-pub struct Lines<'a> {
-    reader: Box<dyn BufRead + 'a>,
-    buffer: Vec<u8>,
-    /// Number of the line read last, from 1.
-    pub number: u64,
-}
-
-impl<'a> Lines<'a> {
-    /// # Errors
-    /// When the file cannot be opened or read.
-    pub fn open(path: &std::path::Path, progress: &'a Progress) -> io::Result<Self> {
-        let mut source = BufReader::with_capacity(1 << 18, Counted { file: File::open(path)?, progress });
-        let gzip = source.fill_buf()?.starts_with(&[0x1F, 0x8B]);
-        let reader: Box<dyn BufRead + 'a> = if gzip {
-            Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(source)))
-        } else {
-            Box::new(source)
-        };
-        Ok(Lines { reader, buffer: Vec::new(), number: 0 })
-    }
-
-    /// The next line without its end, `None` at the end of the file.
+/// A line format that `S` can take in.
+pub trait TakeLine<S>: LineFormat {
+    /// Take in one line that is neither blank nor a header, and enter it in the books if all is well.
     ///
     /// # Errors
-    /// When reading or unpacking fails (a cut gzip file, for instance).
-    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
-        self.buffer.clear();
-        let n = (&mut self.reader).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut self.buffer)?;
-        if n == 0 {
-            return Ok(None);
+    /// What is wrong with it.
+    fn line(&mut self, text: &str, number: u64, desk: &mut Desk<'_, S>) -> Result<(), Malformed>;
+}
+
+/// Lines as records of a file; places are line numbers from 1.
+#[derive(Clone)]
+pub struct Lines<L> {
+    format: L,
+    /// Lines before this place.
+    before: u64,
+    /// In the middle of a line that is too long.
+    skipping: bool,
+}
+
+impl<L: LineFormat> Lines<L> {
+    pub fn new(format: L) -> Self {
+        Lines { format, before: 0, skipping: false }
+    }
+
+    /// Walk over the lines of `bytes`: each is learned from if it is a header, and given to `each`.
+    fn walk(&mut self, bytes: &[u8], mut each: impl FnMut(&mut L, &[u8], u64)) {
+        let mut at = 0;
+        while at < bytes.len() {
+            let end = memchr(b'\n', &bytes[at..]);
+            let line = &bytes[at..end.map_or(bytes.len(), |end| at + end)];
+            at += line.len() + 1;
+            if std::mem::replace(&mut self.skipping, end.is_none() && line.len() > MAX_LINE) {
+                if end.is_none() {
+                    self.skipping = true;
+                }
+                continue; // its beginning was counted
+            }
+            self.before += 1;
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            each(&mut self.format, line, self.before);
         }
-        self.number += 1;
-        if self.buffer.last() != Some(&b'\n') && n > MAX_LINE {
-            self.reader.skip_until(b'\n')?;
-            return Ok(Some(Line::TooLong));
+    }
+
+    fn learn(format: &mut L, line: &[u8]) -> bool {
+        let is_header = line.first().is_some_and(|first| Some(*first) == L::HEADER);
+        if is_header && let Ok(text) = std::str::from_utf8(line) {
+            format.learn(text);
         }
-        let line = self.buffer.strip_suffix(b"\n").unwrap_or(&self.buffer);
-        Ok(Some(Line::Text(line.strip_suffix(b"\r").unwrap_or(line))))
+        is_header
     }
 }
 
-/// Hand every line of a text file to `take`, with its number; enter the rest in `report`.
-///
-/// # Errors
-/// A sentence when the file cannot be read or unpacked; the lines before that place were taken.
-pub fn each_line(
-    path: &std::path::Path,
-    progress: &Progress,
-    report: &mut Report,
-    mut take: impl FnMut(&str, u64, &mut Report) -> Result<(), Malformed>,
-) -> Result<(), String> {
-    let mut lines = Lines::open(path, progress).map_err(|error| error.to_string())?;
-    while !progress.cancelled() {
-        let number = lines.number + 1;
-        let outcome = match lines.next_line().map_err(|error| error.to_string())? {
-            None => break,
-            Some(Line::TooLong) => Err(Malformed::RecordLength),
-            Some(Line::Text(bytes)) => match std::str::from_utf8(bytes) {
-                Ok(text) if text.trim().is_empty() => {
-                    report.skip(Skip::Comment, number);
-                    Ok(())
-                }
-                Ok(text) => take(text, number, report),
-                Err(_) => Err(Malformed::NotUtf8),
-            },
+impl<L: LineFormat> Framing for Lines<L> {
+    fn cut(&mut self, bytes: &[u8], last: bool) -> Result<usize, Broken> {
+        let end = match memrchr(b'\n', bytes) {
+            Some(end) => end + 1,
+            None if last || bytes.len() > MAX_LINE => bytes.len(),
+            None => 0,
         };
-        if let Err(kind) = outcome {
-            report.malformed(kind, number);
-        }
+        self.walk(&bytes[..end], |format, line, _| {
+            Self::learn(format, line);
+        });
+        Ok(end)
     }
-    Ok(())
+
+    fn place(&self, _byte: u64) -> u64 {
+        self.before + 1
+    }
+}
+
+impl<S, L: TakeLine<S>> Records<S> for Lines<L> {
+    fn read(&mut self, bytes: &[u8], _place: u64, desk: &mut Desk<'_, S>) {
+        self.walk(bytes, |format, line, number| {
+            let outcome = if line.len() > MAX_LINE {
+                Err(Malformed::RecordLength)
+            } else if Self::learn(format, line) {
+                desk.report.skip(Skip::Comment, number);
+                Ok(())
+            } else {
+                match std::str::from_utf8(line) {
+                    Ok(text) if text.trim().is_empty() => {
+                        desk.report.skip(Skip::Comment, number);
+                        Ok(())
+                    }
+                    Ok(text) => format.line(text, number, desk),
+                    Err(_) => Err(Malformed::NotUtf8),
+                }
+            };
+            if let Err(kind) = outcome {
+                desk.report.malformed(kind, number);
+            }
+        });
+    }
 }
 
 /// IPv4 as it is, not as the mapped IPv6 address it is kept as.

@@ -6,17 +6,16 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::link::Address;
 use crate::message::{Message, Rdata, Record, Section};
-use crate::pcap::{Options, Sink};
 use crate::rdtype::{self, rcode_code, rdtype_code};
-use crate::report::{Malformed, Report, Skip};
-use crate::text::{Progress, each_line, in_calendar, parse_address, parse_iso8601, parse_seconds};
+use crate::report::{Malformed, Skip};
+use crate::source::{Desk, Seen, Sink};
+use crate::text::{LineFormat, TakeLine, in_calendar, parse_address, parse_iso8601, parse_seconds};
 
 /// The fields of a row that matter, whichever shape it came in.
 #[derive(Default)]
@@ -79,44 +78,29 @@ impl<'a> Json<'a> {
     }
 }
 
-/// What the `#` lines of a tab-separated log say.
-struct Layout {
+/// A log: what the `#` lines of a tab-separated one say.
+#[derive(Clone)]
+pub struct Zeek {
     separator: char,
     set_separator: String,
     empty: String,
     unset: String,
-    fields: Vec<String>,
+    fields: Arc<[String]>,
 }
 
-impl Default for Layout {
+impl Default for Zeek {
     fn default() -> Self {
-        Layout {
+        Zeek {
             separator: '\t',
             set_separator: ",".to_owned(),
             empty: "(empty)".to_owned(),
             unset: "-".to_owned(),
-            fields: Vec::new(),
+            fields: Arc::default(),
         }
     }
 }
 
-impl Layout {
-    /// Learn from a header line; `#separator` itself is followed by a space.
-    fn learn(&mut self, line: &str) {
-        if let Some(value) = line.strip_prefix("#separator ") {
-            self.separator = unescape(value).chars().next().unwrap_or('\t');
-            return;
-        }
-        let (key, value) = line.split_once(self.separator).unwrap_or((line, ""));
-        match key {
-            "#set_separator" => value.clone_into(&mut self.set_separator),
-            "#empty_field" => value.clone_into(&mut self.empty),
-            "#unset_field" => value.clone_into(&mut self.unset),
-            "#fields" => self.fields = value.split(self.separator).map(str::to_owned).collect(),
-            _ => {}
-        }
-    }
-
+impl Zeek {
     fn list<'a>(&self, value: &'a str) -> Vec<Cow<'a, str>> {
         if value == self.empty { Vec::new() } else { value.split(&self.set_separator).map(unescape).collect() }
     }
@@ -203,31 +187,33 @@ pub fn is_zeek(head: &[u8]) -> bool {
         })
 }
 
-/// Read a whole log into `sink`.
-///
-/// # Errors
-/// A sentence when the file cannot be read or unpacked; what was read before it is in `sink`.
-pub fn read<S: Sink>(
-    path: &Path,
-    options: &Options,
-    sink: &mut S,
-    report: &mut Report,
-    progress: &Progress,
-) -> Result<(), String> {
-    let mut layout = Layout::default();
-    let mut message = Message::default();
-    each_line(path, progress, report, |text, number, report| {
-        if text.starts_with('#') {
-            layout.learn(text);
-            report.skip(Skip::Comment, number);
-            return Ok(());
+impl LineFormat for Zeek {
+    const HEADER: Option<u8> = Some(b'#');
+
+    /// From a header line; `#separator` itself is followed by a space.
+    fn learn(&mut self, line: &str) {
+        if let Some(value) = line.strip_prefix("#separator ") {
+            self.separator = unescape(value).chars().next().unwrap_or('\t');
+            return;
         }
-        let row = parse(text, &layout)?;
-        take(row, options, sink, &mut message, report, number)
-    })
+        let (key, value) = line.split_once(self.separator).unwrap_or((line, ""));
+        match key {
+            "#set_separator" => value.clone_into(&mut self.set_separator),
+            "#empty_field" => value.clone_into(&mut self.empty),
+            "#unset_field" => value.clone_into(&mut self.unset),
+            "#fields" => self.fields = value.split(self.separator).map(str::to_owned).collect::<Vec<_>>().into(),
+            _ => {}
+        }
+    }
 }
 
-fn parse<'a>(line: &'a str, layout: &Layout) -> Result<Row<'a>, Malformed> {
+impl<S: Sink> TakeLine<S> for Zeek {
+    fn line(&mut self, text: &str, number: u64, desk: &mut Desk<'_, S>) -> Result<(), Malformed> {
+        take(&parse(text, self)?, number, desk)
+    }
+}
+
+fn parse<'a>(line: &'a str, layout: &Zeek) -> Result<Row<'a>, Malformed> {
     if line.starts_with('{') {
         serde_json::from_str::<Json<'a>>(line).map_err(|_| Malformed::NotJson)?.into_row()
     } else if layout.fields.is_empty() {
@@ -237,50 +223,31 @@ fn parse<'a>(line: &'a str, layout: &Layout) -> Result<Row<'a>, Malformed> {
     }
 }
 
-fn take<S: Sink>(
-    row: Row<'_>,
-    options: &Options,
-    sink: &mut S,
-    message: &mut Message,
-    report: &mut Report,
-    number: u64,
-) -> Result<(), Malformed> {
+fn take<S: Sink>(row: &Row<'_>, number: u64, desk: &mut Desk<'_, S>) -> Result<(), Malformed> {
     if row.other_log {
-        report.skip(Skip::OtherLog, number);
+        desk.report.skip(Skip::OtherLog, number);
         return Ok(());
     }
-    let ts_us = time_us(&row.ts).ok_or(Malformed::BadField)?;
-    let client = parse_address(&row.client).ok_or(Malformed::BadField)?;
-    let server = parse_address(&row.server).ok_or(Malformed::BadField)?;
-    if ts_us < options.since_us || ts_us >= options.until_us {
-        report.skip(Skip::OutsideTime, number);
-    } else if row.qclass.is_some_and(|class| class & 0x7FFF != 1) {
-        report.skip(Skip::OtherClass, number);
+    let seen = Seen {
+        ts_us: time_us(&row.ts).ok_or(Malformed::BadField)?,
+        client: parse_address(&row.client).ok_or(Malformed::BadField)?,
+        server: parse_address(&row.server).ok_or(Malformed::BadField)?,
+        vantage: desk.options.vantage,
+        sensor: None,
+    };
+    if !desk.in_time(seen.ts_us, number) {
+        return Ok(());
+    }
+    if row.qclass.is_some_and(|class| class & 0x7FFF != 1) {
+        desk.report.skip(Skip::OtherClass, number);
     } else if row.rcode.is_none() && row.answers.is_empty() {
-        report.skip(Skip::Unanswered, number);
+        desk.report.skip(Skip::Unanswered, number);
     } else {
-        deliver(&row, (ts_us, client, server), options, sink, message, report, number)?;
-    }
-    Ok(())
-}
-
-fn deliver<S: Sink>(
-    row: &Row<'_>,
-    (ts_us, client, server): (i64, Address, Address),
-    options: &Options,
-    sink: &mut S,
-    message: &mut Message,
-    report: &mut Report,
-    number: u64,
-) -> Result<(), Malformed> {
-    let left_out = fill(row, message)?;
-    sink.response(message, ts_us, client, server, options.vantage);
-    report.decoded(ts_us, message.records.len() as u64);
-    if left_out > 0 {
-        report.left_out("rdata_cut_short_by_log", left_out, number);
-    }
-    if row.truncated {
-        report.oddity("truncated_response", number);
+        let left_out = fill(row, &mut desk.message)?;
+        desk.deliver(&seen, number);
+        if left_out > 0 {
+            desk.report.left_out("rdata_cut_short_by_log", left_out, number);
+        }
     }
     Ok(())
 }
@@ -288,6 +255,7 @@ fn deliver<S: Sink>(
 /// Make a message of a row; returns how many answers had to be left out.
 fn fill(row: &Row<'_>, message: &mut Message) -> Result<u64, Malformed> {
     message.clear();
+    message.n_questions = 1;
     message.rcode = row.rcode.unwrap_or_default();
     message.truncated = row.truncated;
     let Some(query) = &row.query else { return Ok(row.answers.len() as u64) };
@@ -352,7 +320,7 @@ mod tests {
         "#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tquery\tqclass\tqtype\trcode\tanswers\tTTLs";
 
     fn message_of(line: &str) -> (Message, u64) {
-        let mut layout = Layout::default();
+        let mut layout = Zeek::default();
         layout.learn(FIELDS);
         let mut message = Message::default();
         let left_out = fill(&parse(line, &layout).unwrap(), &mut message).unwrap();
@@ -388,7 +356,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_line_is_a_row_or_malformed(line in "\\PC*") {
-            let mut layout = Layout::default();
+            let mut layout = Zeek::default();
             layout.learn(FIELDS);
             if let Ok(row) = parse(&line, &layout) {
                 let _ = fill(&row, &mut Message::default());

@@ -8,18 +8,17 @@ use arrow_array::{Array, Int32Array, RecordBatch, StringArray, make_array};
 use arrow_pyarrow::{PyArrowType, ToPyArrow};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
-use unflux_core::{answers, cof, enrich, pcap, reduce, report, rollup, sightings, text, zeek};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+use unflux_core::{answers, enrich, formats, input, reduce, report, rollup, sightings, source};
 
 type Batch = PyArrowType<RecordBatch>;
 type Batches<'py> = Vec<Bound<'py, PyAny>>;
-type Sniff = fn(&[u8]) -> bool;
 type ArrayData = PyArrowType<arrow_data::ArrayData>;
 
 /// How far reading is, and a way to stop it from another thread.
 #[pyclass(frozen, module = "unflux._native")]
 #[derive(Default)]
-struct Progress(Arc<text::Progress>);
+struct Progress(Arc<input::Progress>);
 
 #[pymethods]
 impl Progress {
@@ -58,6 +57,7 @@ fn tallies<'py, K>(
 fn books<'py>(py: Python<'py>, report: &report::Report) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
     out.set_item("items", report.items)?;
+    out.set_item("assembled", report.assembled)?;
     out.set_item("decoded", report.decoded)?;
     out.set_item("records", report.records)?;
     out.set_item("skipped", tallies(py, &report.skipped, |kind| kind.name())?)?;
@@ -69,10 +69,15 @@ fn books<'py>(py: Python<'py>, report: &report::Report) -> PyResult<Bound<'py, P
     Ok(out)
 }
 
-fn options(ports: Vec<u16>, vantage: &str, since_us: i64, until_us: i64, threads: usize) -> PyResult<pcap::Options> {
+fn options(ports: Vec<u16>, vantage: &str, since_us: i64, until_us: i64, threads: usize) -> PyResult<source::Options> {
     let vantage = reduce::Vantage::from_name(vantage)
         .ok_or_else(|| PyValueError::new_err(format!("vantage is unknown, client or upstream, not {vantage:?}")))?;
-    Ok(pcap::Options { ports, vantage, since_us, until_us, threads })
+    Ok(source::Options { ports, vantage, since_us, until_us, threads })
+}
+
+fn format_of(name: &str) -> PyResult<formats::Format> {
+    formats::Format::from_name(name)
+        .ok_or_else(|| PyValueError::new_err(format!("{name:?} is no format that the core reads")))
 }
 
 /// Folds responses into sightings and activity; `finish` empties it.
@@ -106,11 +111,13 @@ impl Reducer {
         Reducer(Some(reduce::Reducer::new(keep_clients)))
     }
 
-    #[pyo3(signature = (path, progress, *, ports, vantage, since_us, until_us, threads))]
+    /// Read a whole file of the format `format`.
+    #[pyo3(signature = (format, path, progress, *, ports, vantage, since_us, until_us, threads))]
     #[allow(clippy::too_many_arguments)]
-    fn read_pcap<'py>(
+    fn read<'py>(
         &mut self,
         py: Python<'py>,
+        format: &str,
         path: PathBuf,
         progress: &Progress,
         ports: Vec<u16>,
@@ -119,38 +126,10 @@ impl Reducer {
         until_us: i64,
         threads: usize,
     ) -> Outcome<'py> {
+        let format = format_of(format)?;
         let options = options(ports, vantage, since_us, until_us, threads)?;
         let progress = progress.0.clone();
-        self.run(py, move |reducer, report| pcap::reduce(&path, &options, reducer, report, &progress))
-    }
-
-    #[pyo3(signature = (path, progress, *, vantage, since_us, until_us))]
-    fn read_zeek<'py>(
-        &mut self,
-        py: Python<'py>,
-        path: PathBuf,
-        progress: &Progress,
-        vantage: &str,
-        since_us: i64,
-        until_us: i64,
-    ) -> Outcome<'py> {
-        let options = options(Vec::new(), vantage, since_us, until_us, 1)?;
-        let progress = progress.0.clone();
-        self.run(py, move |reducer, report| zeek::read(&path, &options, reducer, report, &progress))
-    }
-
-    #[pyo3(signature = (path, progress, *, since_us, until_us))]
-    fn read_cof<'py>(
-        &mut self,
-        py: Python<'py>,
-        path: PathBuf,
-        progress: &Progress,
-        since_us: i64,
-        until_us: i64,
-    ) -> Outcome<'py> {
-        let options = pcap::Options { since_us, until_us, ..pcap::Options::default() };
-        let progress = progress.0.clone();
-        self.run(py, move |reducer, report| cof::read(&path, &options, reducer, report, &progress))
+        self.run(py, move |reducer, report| formats::reduce(format, &path, &options, reducer, report, &progress))
     }
 
     /// Take in rows of the answers table; the rows of one response must be in one batch.
@@ -201,11 +180,7 @@ fn read_answers<'py>(
 ) -> PyResult<(Bound<'py, PyDict>, Option<String>, u64)> {
     let options = options(ports, vantage, since_us, until_us, 1)?;
     let progress = progress.0.clone();
-    let is_pcap = match format {
-        "pcap" => true,
-        "zeek" => false,
-        other => return Err(PyValueError::new_err(format!("{other:?} does not hold single answers"))),
-    };
+    let format = format_of(format)?;
     let mut report = report::Report::default();
     let mut failed = None;
     let (error, next) = py.detach(|| {
@@ -216,11 +191,7 @@ fn read_answers<'py>(
                 failed.get_or_insert(error);
             }
         });
-        let result = if is_pcap {
-            pcap::read(&path, &options, &mut sink, &mut report, &progress)
-        } else {
-            zeek::read(&path, &options, &mut sink, &mut report, &progress)
-        };
+        let result = formats::read(format, &path, &options, &mut sink, &mut report, &progress);
         (result.err(), sink.finish())
     });
     if let Some(error) = failed {
@@ -230,11 +201,17 @@ fn read_answers<'py>(
     Ok((books(py, &report)?, error, next))
 }
 
-/// The format of a file by its first bytes (unpacked): "pcap", "zeek", "cof", or None.
+/// The format of a file by its first bytes (unpacked), or None.
 #[pyfunction]
 fn sniff(head: &[u8]) -> Option<&'static str> {
-    let known: [(&str, Sniff); 3] = [("pcap", pcap::is_pcap), ("zeek", zeek::is_zeek), ("cof", cof::is_cof)];
-    known.into_iter().find(|(_, is)| is(head)).map(|(name, _)| name)
+    formats::Format::sniff(head).map(formats::Format::name)
+}
+
+/// The first bytes of a file, unpacked: at most `limit`.
+#[pyfunction]
+fn head<'py>(py: Python<'py>, path: PathBuf, limit: usize) -> PyResult<Bound<'py, PyBytes>> {
+    let bytes = py.detach(|| input::head(&path, limit))?;
+    Ok(PyBytes::new(py, &bytes))
 }
 
 /// An MMDB file that maps addresses to origin AS, organisation or country.
@@ -336,6 +313,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Suffixes>()?;
     module.add_function(wrap_pyfunction!(read_answers, module)?)?;
     module.add_function(wrap_pyfunction!(sniff, module)?)?;
+    module.add_function(wrap_pyfunction!(head, module)?)?;
     module.add_function(wrap_pyfunction!(locate, module)?)?;
     module.add_function(wrap_pyfunction!(roll_up, module)?)?;
     module.add_function(wrap_pyfunction!(kinds, module)?)?;

@@ -27,7 +27,9 @@ def decode(
     to: Annotated[
         Path, typer.Option(help="answers….parquet or sightings….parquet: the table to write.")
     ],
-    sensor: Annotated[str | None, typer.Option(help="Name of the sensor, for answers.")] = None,
+    sensor: Annotated[
+        str | None, typer.Option(help="Name of the sensor, for answers; dnstap brings its own.")
+    ] = None,
     format_name: common.Format = None,
     ports: common.Ports = [53],  # noqa: B006  typer copies it
     vantage: common.Vantage = "unknown",
@@ -127,9 +129,11 @@ def _answers_file(to: Path, sensor: str | None) -> Any:
 
         def write(batch: pa.RecordBatch) -> None:
             table = sightings.plain(pa.Table.from_batches([batch]))
-            named = pa.array([sensor] * table.num_rows, pa.string())
-            table = table.append_column("sensor", named).select(tables.ANSWERS.names)
-            out.write_table(table.cast(tables.ANSWERS))
+            if sensor is not None:
+                named = pa.array([sensor] * table.num_rows, pa.string())
+                place = table.schema.get_field_index("sensor")
+                table = table.set_column(place, "sensor", named)
+            out.write_table(table.select(tables.ANSWERS.names).cast(tables.ANSWERS))
 
         yield write
 

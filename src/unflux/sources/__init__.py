@@ -8,37 +8,39 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from unflux import _native
 from unflux.errors import UnfluxError
 from unflux.sources.base import AnswerSource, Books, ReadOptions, Source, Tally
 from unflux.sources.cof import PassiveDnsCof
+from unflux.sources.dnstap import Dnstap
 from unflux.sources.parquet import UnfluxParquet
 from unflux.sources.pcap import Pcap
+from unflux.sources.pcapng import Pcapng
 from unflux.sources.zeek import Zeek
 
 __all__ = ["SOURCES", "AnswerSource", "Books", "ReadOptions", "Source", "Tally", "by_name"]
 
-SOURCES: tuple[Source, ...] = (Pcap(), Zeek(), PassiveDnsCof(), UnfluxParquet())
+SOURCES: tuple[Source, ...] = (
+    Pcap(),
+    Pcapng(),
+    Dnstap(),
+    Zeek(),
+    PassiveDnsCof(),
+    UnfluxParquet(),
+)
 
 HEAD_BYTES = 1 << 16
 STREAM_LIMIT_BYTES = 64 << 30
 """Streams are kept in temporary files of at most this size."""
 
-READ_UNPACKED = ("pcap", "unflux")
-"""Formats that are not read through gzip yet."""
-
-NOT_READ_YET = {
-    b"\x0a\x0d\x0d\x0a": "this is pcapng, which is not read yet: convert it with "
-    "`editcap -F pcap IN OUT`",
-    b"\x28\xb5\x2f\xfd": "this is zstd-compressed, which is not read yet: unpack it first",
-    b"\xfd7zXZ\x00": "this is xz-compressed, which is not read yet: unpack it first",
-    b"BZh": "this is bzip2-compressed, which is not read: unpack it first",
-}
+NOT_READ = {b"BZh": "this is bzip2-compressed, which is not read: unpack it first"}
+PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x04\x22\x4d\x18")
+"""How gzip, zstd, xz and lz4 files begin; the core unpacks them on the way."""
 
 
 def by_name(name: str) -> Source:
@@ -50,49 +52,32 @@ def by_name(name: str) -> Source:
     raise ValueError(f"there is no format {name!r}; known ones: {known}")
 
 
-def read_head(path: Path) -> tuple[bytes, bool]:
-    """The first bytes of a file, unpacked if it is gzip, and whether it is."""
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    packed = head.startswith(b"\x1f\x8b")
-    return (_unpack(head) if packed else head), packed
-
-
-def _unpack(head: bytes) -> bytes:
-    """What the first bytes of a gzip file hold, bounded."""
-    unpacked = b""
-    try:
-        while head and len(unpacked) < HEAD_BYTES:  # gzip members may be short, or empty
-            member = zlib.decompressobj(wbits=31)
-            unpacked += member.decompress(head, HEAD_BYTES - len(unpacked))  # bounded both ways
-            head = member.unused_data
-    except zlib.error:
-        return unpacked or head
-    return unpacked
-
-
 def choose(path: Path, format_name: str | None = None) -> Source | str:
     """The source for a file, or the sentence that says why there is none."""
     if path.is_dir():
         return "this is a directory, not a file (nor a dataset that unflux wrote)"
     try:
-        head, packed = read_head(path)
+        head = _native.head(path, HEAD_BYTES)
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
     if not head:
         return "is empty"
-    if format_name is not None:
-        return by_name(format_name)
-    return _by_content(head, packed)
+    source = by_name(format_name) if format_name is not None else _by_content(head)
+    if isinstance(source, UnfluxParquet) and _is_packed(path):
+        return "this is a packed Parquet file, which is packed inside already: unpack it first"
+    return source
 
 
-def _by_content(head: bytes, packed: bool) -> Source | str:
+def _is_packed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8).startswith(PACKED)
+
+
+def _by_content(head: bytes) -> Source | str:
     for source in SOURCES:
         if source.sniff(head):
-            if packed and source.name in READ_UNPACKED:
-                return f"this is a gzip-compressed {source.name} file: unpack it first (gunzip)"
             return source
-    for magic, sentence in NOT_READ_YET.items():
+    for magic, sentence in NOT_READ.items():
         if head.startswith(magic):
             return sentence
     known = ", ".join(source.name for source in SOURCES)

@@ -45,6 +45,8 @@ class Books:
     """What became of every item (packet, line, row) of one input."""
 
     items: int = 0
+    assembled: int = 0
+    """Those of the items that were put together from others (fragments, TCP segments)."""
     decoded: int = 0
     records: int = 0
     skipped: dict[str, Tally] = field(default_factory=dict)

@@ -1,16 +1,13 @@
-"""Passive DNS in the Common Output Format: JSON lines, plain or gzip."""
+"""Passive DNS in the Common Output Format: JSON lines."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
-from unflux import _native
-from unflux._native import Progress, Reducer
-from unflux.sources.base import Books, ReadOptions
+from unflux.sources.native import NativeSource
 
 
-class PassiveDnsCof:
+class PassiveDnsCof(NativeSource):
     """History that somebody reduced already; it becomes sightings, never answers."""
 
     name: ClassVar[str] = "cof"
@@ -20,11 +17,3 @@ class PassiveDnsCof:
         "Passive DNS (COF) has no single responses: what changed from one answer to the next "
         "cannot be seen, only what came new.",
     )
-
-    def sniff(self, head: bytes) -> bool:
-        return _native.sniff(head) == "cof"
-
-    def read(self, path: Path, into: Reducer, options: ReadOptions, progress: Progress) -> Books:
-        return Books.of(
-            *into.read_cof(path, progress, since_us=options.since_us, until_us=options.until_us)
-        )

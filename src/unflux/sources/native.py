@@ -1,4 +1,4 @@
-"""Single answers of the formats that the core decodes by itself."""
+"""What the formats that the core decodes by itself have in common."""
 
 from __future__ import annotations
 
@@ -9,14 +9,37 @@ from typing import ClassVar
 import pyarrow as pa
 
 from unflux import _native
-from unflux._native import Progress
+from unflux._native import Progress, Reducer
 from unflux.sources.base import Books, ReadOptions
 
 
-class NativeAnswers:
-    """Gives a source whose `name` the core knows its `read_answers`."""
+class NativeSource:
+    """Gives a source whose `name` the core knows `sniff` and `read`."""
 
     name: ClassVar[str]
+
+    def sniff(self, head: bytes) -> bool:
+        """See `unflux.sources.base.Source`."""
+        return _native.sniff(head) == self.name
+
+    def read(self, path: Path, into: Reducer, options: ReadOptions, progress: Progress) -> Books:
+        """See `unflux.sources.base.Source`."""
+        return Books.of(
+            *into.read(
+                self.name,
+                path,
+                progress,
+                ports=list(options.ports),
+                vantage=options.vantage,
+                since_us=options.since_us,
+                until_us=options.until_us,
+                threads=options.threads,
+            )
+        )
+
+
+class NativeAnswers(NativeSource):
+    """The same for formats of single responses."""
 
     def read_answers(
         self,

@@ -1,13 +1,9 @@
-"""Zeek's dns.log: tab-separated or JSON lines, plain or gzip."""
+"""Zeek's dns.log: tab-separated or JSON lines."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
-from unflux import _native
-from unflux._native import Progress, Reducer
-from unflux.sources.base import Books, ReadOptions
 from unflux.sources.native import NativeAnswers
 
 
@@ -22,17 +18,3 @@ class Zeek(NativeAnswers):
         "Zeek's dns.log does not say which answer belongs to which name: owners are derived "
         "from the order of the CNAME chain.",
     )
-
-    def sniff(self, head: bytes) -> bool:
-        return _native.sniff(head) == "zeek"
-
-    def read(self, path: Path, into: Reducer, options: ReadOptions, progress: Progress) -> Books:
-        return Books.of(
-            *into.read_zeek(
-                path,
-                progress,
-                vantage=options.vantage,
-                since_us=options.since_us,
-                until_us=options.until_us,
-            )
-        )
