@@ -49,15 +49,16 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 
 
-def commands() -> list[str]:
-    """Every `unflux …` line of the ```sh blocks."""
+def sessions() -> list[list[str]]:
+    """The `unflux …` lines of each ```sh block, in the order in which a reader types them."""
     blocks = [
         block
         for page in pages()
         for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
     ]
-    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    return sorted({line for line in lines if line.startswith("unflux ")})
+    found = [[line.split("#")[0].strip() for line in block.splitlines()] for block in blocks]
+    typed = [[line for line in lines if line.startswith("unflux ")] for lines in found]
+    return [list(lines) for lines in dict.fromkeys(map(tuple, typed)) if lines]
 
 
 @pytest.fixture(scope="session")
@@ -66,18 +67,19 @@ def example() -> Path:
     return ROOT / "examples" / "out" / "flux-example.pcap"
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("session", sessions(), ids="; ".join)
 def test_every_command_of_the_docs_runs(
-    command: str, cli: Cli, example: Path, tmp_path: Path
+    session: list[str], cli: Cli, example: Path, tmp_path: Path
 ) -> None:
     stand_ins = {
         "capture.pcap": str(example),
         "/var/log/zeek/dns.log.gz": str(example),
         "answers.parquet": str(tmp_path / "answers.parquet"),
     }
-    words = [stand_ins.get(word, word) for word in shlex.split(command)[1:]]
-    done = cli(*words)
-    assert done.returncode == 0, done.stderr
+    for command in session:
+        words = [stand_ins.get(word, word) for word in shlex.split(command)[1:]]
+        done = cli(*words)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)

@@ -124,7 +124,7 @@ def test_hundreds_of_clients_are_estimated(tmp_path: Path) -> None:
 
 def test_clients_can_be_left_out(tmp_path: Path) -> None:
     path = capture(tmp_path / "a.pcap", [(0, a_response("a.test.", 60, ["198.18.0.1"]), CLIENT)])
-    history = sightings.reduce([path], ReadOptions(keep_clients=False))
+    history = sightings.reduce([path], ReadOptions(clients="drop"))
     [row] = history.activity_table().to_pylist()
     assert (row["clients"], row["n_clients"]) == ([], 0)
 

@@ -14,10 +14,13 @@ class Progress:
     def __new__(cls) -> Progress: ...
     @property
     def bytes(self) -> int: ...
+    @property
+    def cancelled(self) -> bool: ...
     def cancel(self) -> None: ...
 
 class Reducer:
-    def __new__(cls, keep_clients: bool) -> Reducer: ...
+    def __new__(cls, clients: str = "keep", client_key: bytes | None = None) -> Reducer: ...
+    def absorb(self, other: Reducer) -> None: ...
     def read(
         self,
         format: str,
@@ -42,7 +45,8 @@ def read_answers(
     out: Callable[[pa.RecordBatch], None],
     *,
     first_response: int,
-    keep_clients: bool,
+    clients: str,
+    client_key: bytes | None,
     ports: Sequence[int],
     vantage: str,
     since_us: int,

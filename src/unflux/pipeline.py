@@ -41,6 +41,8 @@ class ScanOptions:
     country_db: Path | None = None
     min_score: float = LISTED_SCORE
     detector_id: str = "unflux"
+    save: Path | None = None
+    """A dataset that takes the inputs in; findings are then about all that it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +121,7 @@ def scan(
     started = time.monotonic()
     detector = detect.by_id(options.detector_id)
     enrichment = enrich.load(options.asn_db, options.country_db)
-    history = sightings.reduce(
-        paths,
-        options.read,
-        format_name=options.format_name,
-        strict=options.strict,
-        on_progress=on_progress,
-    )
+    history = _history(paths, options, on_progress)
     judged = judge(history, enrichment, detector, options.read.threads)
     listed = judged.table.filter(pc.greater_equal(judged.table.column("score"), options.min_score))
     listed = listed.sort_by([("score", "descending"), ("name", "ascending")])
@@ -134,6 +130,27 @@ def scan(
     summary["names"]["listed"] = len(findings)
     summary["seconds"] = round(time.monotonic() - started, 3)
     return Scan(summary, findings, history, judged)
+
+
+def _history(
+    paths: Sequence[Path], options: ScanOptions, on_progress: OnProgress | None
+) -> History:
+    if options.save is None:
+        return sightings.reduce(
+            paths,
+            options.read,
+            format_name=options.format_name,
+            strict=options.strict,
+            on_progress=on_progress,
+        )
+    return sightings.add_to(
+        sightings.Dataset.open(options.save),
+        paths,
+        options.read,
+        format_name=options.format_name,
+        strict=options.strict,
+        on_progress=on_progress,
+    )
 
 
 def judge(history: History, enrichment: Enrichment, detector: Detector, threads: int = 1) -> Judged:
@@ -211,6 +228,7 @@ def _summary(
         "unflux": __version__,
         "detector": {"id": judged.detector.id, "version": judged.detector.version},
         "inputs": [_input_entry(one) for one in history.inputs],
+        "passed_over": [printable(path) for path in history.passed_over],
         "counts": counts,
         "time_first": iso(min((first for first, _ in times if first is not None), default=None)),
         "time_last": iso(max((last for _, last in times if last is not None), default=None)),
@@ -239,7 +257,8 @@ def _input_entry(one: sightings.Input) -> dict[str, Any]:
     if not isinstance(books, dict):
         raise TypeError("books are a mapping")
     books.pop("time_first_us"), books.pop("time_last_us")
-    return {"path": printable(one.path), "format": one.source, **books}
+    entry = {"path": printable(one.path), "format": one.source, "known": one.known}
+    return entry | {"size_bytes": one.size_bytes, **books}
 
 
 def _total_counts(history: History) -> dict[str, Any]:
@@ -260,9 +279,9 @@ def _total_counts(history: History) -> dict[str, Any]:
 
 def _blind_spots(history: History, enrichment: Enrichment, malformed: dict[str, int]) -> list[str]:
     spots: dict[str, None] = {}
-    for one in history.inputs:
-        if one.source is not None:
-            spots.update(dict.fromkeys(sources.by_name(one.source).blind_spots))
+    known = {source.name: source for source in sources.SOURCES}
+    for name in sorted(history.formats & known.keys()):
+        spots.update(dict.fromkeys(known[name].blind_spots))
     for kind, what in (
         ("stream_gap", "times bytes of a TCP stream were missing: the answers in them are lost"),
         ("fragment_lost", "IP packets lacked a fragment: the answers in them are lost"),

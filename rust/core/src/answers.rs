@@ -11,6 +11,7 @@ use arrow_array::types::{TimestampMicrosecondType, UInt16Type, UInt32Type, UInt6
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array};
 use arrow_schema::ArrowError;
 
+use crate::clients::Clients;
 use crate::link::UNKNOWN_ADDRESS;
 use crate::message::{Message, Rdata, Record, Section};
 use crate::name;
@@ -32,7 +33,7 @@ pub struct Answers<F: FnMut(RecordBatch)> {
     out: F,
     rows: usize,
     response: u64,
-    keep_clients: bool,
+    policy: Clients,
     ts: TimestampMicrosecondBuilder,
     sensor: Words,
     client: StringBuilder,
@@ -51,12 +52,12 @@ pub struct Answers<F: FnMut(RecordBatch)> {
 
 impl<F: FnMut(RecordBatch)> Answers<F> {
     /// Responses are numbered on from `first_response`, so that several files keep them apart.
-    pub fn new(first_response: u64, keep_clients: bool, out: F) -> Self {
+    pub fn new(first_response: u64, policy: Clients, out: F) -> Self {
         Answers {
             out,
             rows: 0,
             response: first_response,
-            keep_clients,
+            policy,
             ts: TimestampMicrosecondBuilder::new(),
             sensor: Words::new(),
             client: StringBuilder::new(),
@@ -109,8 +110,8 @@ impl<F: FnMut(RecordBatch)> Answers<F> {
         let Seen { ts_us, client, server, vantage, sensor } = *seen;
         self.ts.append_value(ts_us);
         self.sensor.append_option(sensor);
-        let client = Some(&client).filter(|client| self.keep_clients && **client != UNKNOWN_ADDRESS);
-        self.client.append_option(client.map(text::address));
+        let client = Some(client).filter(|client| *client != UNKNOWN_ADDRESS);
+        self.client.append_option(client.and_then(|client| self.policy.admit(client)).as_ref().map(text::address));
         self.server.append_option(Some(&server).filter(|server| **server != UNKNOWN_ADDRESS).map(text::address));
         self.vantage.append_value(vantage.name());
         self.responses.append_value(self.response);

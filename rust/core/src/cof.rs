@@ -143,7 +143,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn reduce(line: &str) -> (Result<(), Malformed>, Report, Vec<crate::reduce::Bucket>) {
-        let (options, mut reducer) = (Options::default(), Reducer::new(false));
+        let (options, mut reducer) = (Options::default(), Reducer::default());
         let mut desk = Desk::new(&options, &mut reducer, Pieces::default());
         let result = take(line, 1, &mut desk);
         let report = desk.report;

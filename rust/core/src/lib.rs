@@ -10,6 +10,7 @@
 pub mod answers;
 pub mod capture;
 pub mod chunks;
+pub mod clients;
 pub mod cof;
 pub mod dnstap;
 pub mod enrich;

@@ -15,6 +15,7 @@ use std::hint::black_box;
 
 use foldhash::quality::RandomState;
 
+use crate::clients::Clients;
 use crate::link::Address;
 use crate::message::{Message, Rdata, Record, Section};
 use crate::rdtype;
@@ -674,24 +675,24 @@ pub struct Reducer {
     /// Owner, type, records and shortest TTL of the rrsets in one answer section.
     rrsets: Vec<(u32, u16, u32, u32)>,
     stamp: u32,
-    keep_clients: bool,
+    policy: Clients,
 }
 
 impl Reducer {
-    pub fn new(keep_clients: bool) -> Self {
-        Reducer { keep_clients, ..Self::default() }
+    pub fn new(policy: Clients) -> Self {
+        Reducer { policy, ..Self::default() }
     }
 
     /// A reducer of the same kind for another thread, to be [`absorbed`](Self::absorb) later.
     pub fn sibling(&self) -> Self {
-        Self::new(self.keep_clients)
+        Self::new(self.policy.clone())
     }
 
     /// Take in one response seen at `ts_us`, sent to `client`.
     pub fn add(&mut self, message: &Message, ts_us: i64, client: Option<Address>, vantage: Vantage) {
         let base = self.pending.push(message, &self.tables);
         self.stamp = (self.stamp + 1) % NONE;
-        let client = client.filter(|_| self.keep_clients).map_or(NONE, |address| {
+        let client = client.and_then(|address| self.policy.admit(address)).map_or(NONE, |address| {
             let hash = self.tables.client_hash(&address);
             self.pending.clients.push((hash, address));
             self.pending.clients.len() as u32 - 1
@@ -875,8 +876,8 @@ impl Reducer {
         if saved.failures != [0; N_FAILURES] {
             one.add_failures(place, &saved.failures);
         }
-        for address in saved.clients.iter().filter(|_| self.keep_clients) {
-            let id = self.tables.intern_client(self.tables.client_hash(address), *address);
+        for address in saved.clients.iter().filter_map(|address| self.policy.admit(*address)) {
+            let id = self.tables.intern_client(self.tables.client_hash(&address), address);
             one.add_client(place, id, self.tables.clients());
         }
         if let Some(set) = one.clients.first_mut().filter(|_| saved.sampled) {

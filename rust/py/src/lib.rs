@@ -9,7 +9,7 @@ use arrow_pyarrow::{PyArrowType, ToPyArrow};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use unflux_core::{answers, enrich, formats, input, reduce, report, rollup, sightings, source};
+use unflux_core::{answers, clients, enrich, formats, input, reduce, report, rollup, sightings, source};
 
 type Batch = PyArrowType<RecordBatch>;
 type Batches<'py> = Vec<Bound<'py, PyAny>>;
@@ -31,6 +31,12 @@ impl Progress {
     #[getter]
     fn bytes(&self) -> u64 {
         self.0.bytes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Was `cancel` called?
+    #[getter]
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
     }
 
     /// Make the reading end at the next chance; what was read stays.
@@ -75,6 +81,10 @@ fn options(ports: Vec<u16>, vantage: &str, since_us: i64, until_us: i64, threads
     Ok(source::Options { ports, vantage, since_us, until_us, threads })
 }
 
+fn policy(clients: &str, key: Option<[u8; 16]>) -> PyResult<clients::Clients> {
+    clients::Clients::from_name(clients, key).map_err(PyValueError::new_err)
+}
+
 fn format_of(name: &str) -> PyResult<formats::Format> {
     formats::Format::from_name(name)
         .ok_or_else(|| PyValueError::new_err(format!("{name:?} is no format that the core reads")))
@@ -106,9 +116,20 @@ impl Reducer {
 
 #[pymethods]
 impl Reducer {
+    /// `clients`: keep, drop or pseudonymise (with `client_key`, 16 bytes).
     #[new]
-    fn new(keep_clients: bool) -> Self {
-        Reducer(Some(reduce::Reducer::new(keep_clients)))
+    #[pyo3(signature = (clients="keep", client_key=None))]
+    fn new(clients: &str, client_key: Option<[u8; 16]>) -> PyResult<Self> {
+        Ok(Reducer(Some(reduce::Reducer::new(policy(clients, client_key)?))))
+    }
+
+    /// Take in what another reducer, which is finished by this, has read.
+    fn absorb(&mut self, py: Python<'_>, other: &Bound<'_, Self>) -> PyResult<()> {
+        let other = other.try_borrow_mut()?.0.take();
+        let other = other.ok_or_else(|| PyRuntimeError::new_err("this Reducer is finished; make a new one"))?;
+        let reducer = self.inner()?;
+        py.detach(|| reducer.absorb(other));
+        Ok(())
     }
 
     /// Read a whole file of the format `format`.
@@ -163,7 +184,7 @@ impl Reducer {
 ///
 /// Returns (books, error or None, number for the next response).
 #[pyfunction]
-#[pyo3(signature = (format, path, progress, out, *, first_response, keep_clients, ports, vantage, since_us, until_us))]
+#[pyo3(signature = (format, path, progress, out, *, first_response, clients, client_key, ports, vantage, since_us, until_us))]
 #[allow(clippy::too_many_arguments)]
 fn read_answers<'py>(
     py: Python<'py>,
@@ -172,7 +193,8 @@ fn read_answers<'py>(
     progress: &Progress,
     out: Py<PyAny>,
     first_response: u64,
-    keep_clients: bool,
+    clients: &str,
+    client_key: Option<[u8; 16]>,
     ports: Vec<u16>,
     vantage: &str,
     since_us: i64,
@@ -181,10 +203,11 @@ fn read_answers<'py>(
     let options = options(ports, vantage, since_us, until_us, 1)?;
     let progress = progress.0.clone();
     let format = format_of(format)?;
+    let policy = policy(clients, client_key)?;
     let mut report = report::Report::default();
     let mut failed = None;
     let (error, next) = py.detach(|| {
-        let mut sink = answers::Answers::new(first_response, keep_clients, |batch: RecordBatch| {
+        let mut sink = answers::Answers::new(first_response, policy, |batch: RecordBatch| {
             let handed = Python::attach(|py| out.call1(py, PyTuple::new(py, [batch.to_pyarrow(py)?])?).map(|_| ()));
             if let Err(error) = handed {
                 progress.cancel.store(true, std::sync::atomic::Ordering::Relaxed);

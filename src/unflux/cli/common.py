@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -28,13 +30,19 @@ Paths = Annotated[
 Format = Annotated[
     str | None, typer.Option("--format", help="Format of the input; told by content otherwise.")
 ]
-Ports = Annotated[list[int], typer.Option("--port", help="UDP port of DNS in captures.")]
+Ports = Annotated[list[int], typer.Option("--port", help="UDP and TCP port of DNS in captures.")]
 Vantage = Annotated[
     str, typer.Option(help="Where it was captured: client (below a cache), upstream or unknown.")
 ]
 Since = Annotated[str | None, typer.Option(help="Only from this time on.")]
 Until = Annotated[str | None, typer.Option(help="Only before this time.")]
-Clients = Annotated[bool, typer.Option("--clients/--no-clients", help="Keep clients' addresses.")]
+Clients = Annotated[
+    str, typer.Option(help="Clients' addresses: keep, pseudonymise (keyed hash) or drop.")
+]
+ClientKey = Annotated[
+    Path | None,
+    typer.Option(help="File with the key for pseudonyms; without it, a new key for this run."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first thing that is wrong.")]
 AsnDb = Annotated[Path | None, typer.Option(help="MMDB file: address to origin AS.")]
 CountryDb = Annotated[Path | None, typer.Option(help="MMDB file: address to country.")]
@@ -50,11 +58,14 @@ def read_options(
     vantage: str,
     since: str | None,
     until: str | None,
-    clients: bool,
+    clients: str,
+    client_key: Path | None,
 ) -> ReadOptions:
     """Options as the sources take them."""
     if vantage not in ("client", "upstream", "unknown"):
         raise typer.BadParameter(f"vantage is client, upstream or unknown, not {vantage!r}")
+    if clients not in ("keep", "pseudonymise", "drop"):
+        raise typer.BadParameter(f"clients is keep, pseudonymise or drop, not {clients!r}")
     if any(not 0 < port < 65_536 for port in ports):
         raise typer.BadParameter("a port is a number from 1 to 65535")
     now = datetime.now(UTC)
@@ -69,8 +80,27 @@ def read_options(
         since_us=since_us,
         until_us=until_us,
         threads=os.cpu_count() or 1,
-        keep_clients=clients,
+        clients=clients,
+        client_key=_client_key(client_key) if clients == "pseudonymise" else None,
     )
+
+
+MIN_KEY_BYTES = 16
+
+
+def _client_key(path: Path | None) -> bytes:
+    """The key in a file, whatever its length; a new one without a file."""
+    if path is None:
+        return secrets.token_bytes(16)
+    try:
+        content = path.read_bytes().strip()
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror or error}") from None
+    if len(content) < MIN_KEY_BYTES:
+        raise typer.BadParameter(
+            f"{path} needs at least {MIN_KEY_BYTES} bytes (openssl rand -hex 32)"
+        )
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 @contextmanager

@@ -35,12 +35,18 @@ def decode(
     vantage: common.Vantage = "unknown",
     since: common.Since = None,
     until: common.Until = None,
-    clients: common.Clients = True,
+    clients: common.Clients = "keep",
+    client_key: common.ClientKey = None,
     strict: common.Strict = False,
 ) -> None:
     """Decode captures and logs to the answers or the sightings table (Parquet)."""
     options = common.read_options(
-        ports=ports, vantage=vantage, since=since, until=until, clients=clients
+        ports=ports,
+        vantage=vantage,
+        since=since,
+        until=until,
+        clients=clients,
+        client_key=client_key,
     )
     kind = next((kind for kind in ("answers", "sightings") if to.stem.startswith(kind)), None)
     if kind is None or to.suffix != ".parquet":
@@ -81,7 +87,7 @@ def decode_answers(
     on_progress: OnProgress | None,
 ) -> list[Input]:
     """Write the answers of all files, batch by batch, whole or not at all."""
-    files = list(sources.expand(paths))
+    files = sightings.select(paths).files
     total = sum(sources.size_of(path) for path in files)
     progress, inputs, following = Progress(), [], 0
     with _answers_file(to, sensor) as write:

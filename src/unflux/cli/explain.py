@@ -31,12 +31,18 @@ def explain(
     vantage: common.Vantage = "unknown",
     since: common.Since = None,
     until: common.Until = None,
-    clients: common.Clients = True,
+    clients: common.Clients = "keep",
+    client_key: common.ClientKey = None,
     as_json: common.AsJson = False,
 ) -> None:
     """Say why a name has its verdict: reasons, explanations tried, addresses, all features."""
     read = common.read_options(
-        ports=ports, vantage=vantage, since=since, until=until, clients=clients
+        ports=ports,
+        vantage=vantage,
+        since=since,
+        until=until,
+        clients=clients,
+        client_key=client_key,
     )
     options = ScanOptions(
         read=read,

@@ -36,7 +36,10 @@ def scan(
         Path | None, typer.Option(help="Write findings, summary and dataset to this directory.")
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Write only the dataset (sightings, activity).")
+        Path | None,
+        typer.Option(
+            help="Take the inputs into this dataset, each content once, and judge all of it."
+        ),
     ] = None,
     min_score: Annotated[
         float, typer.Option(help="List names from this score on; 0 lists all.")
@@ -46,7 +49,8 @@ def scan(
     vantage: common.Vantage = "unknown",
     since: common.Since = None,
     until: common.Until = None,
-    clients: common.Clients = True,
+    clients: common.Clients = "keep",
+    client_key: common.ClientKey = None,
     strict: common.Strict = False,
     fail_on_find: Annotated[
         bool, typer.Option("--fail-on-find", help="Exit with 3 when flux is found.")
@@ -54,7 +58,12 @@ def scan(
 ) -> None:
     """Find fast flux in captures, logs and datasets, with reasons."""
     read = common.read_options(
-        ports=ports, vantage=vantage, since=since, until=until, clients=clients
+        ports=ports,
+        vantage=vantage,
+        since=since,
+        until=until,
+        clients=clients,
+        client_key=client_key,
     )
     if as_json and as_ndjson:
         raise typer.BadParameter("--json and --ndjson exclude each other")
@@ -68,10 +77,11 @@ def scan(
         country_db=country_db,
         min_score=min_score,
         detector_id=detector,
+        save=save,
     )
     with common.clean_end():
-        for directory in filter(None, (out, save)):
-            sightings.check_new_directory(directory)
+        if out:
+            sightings.check_new_directory(out)
         with (
             sources.streams_as_files(paths) as files_to_read,
             common.progress_bar("reading") as on_progress,
@@ -79,8 +89,6 @@ def scan(
             result = pipeline.scan(files_to_read, options, on_progress)
         if out:
             files.write_directory(result, out)
-        if save:
-            sightings.write_dataset(result.history, save)
         _print(result, as_json, as_ndjson)
     raise typer.Exit(_exit_code(result, fail_on_find))
 

@@ -99,6 +99,11 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         if counts[kind]:
             inner = ", ".join(f"{count} {name}" for name, count in counts[kind].items())
             lines.append(f"{title}: {inner}")
+    known = sum(entry["known"] for entry in summary["inputs"])
+    if known:
+        lines.append(f"taken in before: {known} files, not read again")
+    if summary["passed_over"]:
+        lines.append(f"in no known format: {len(summary['passed_over'])} files, passed over")
     for entry in summary["inputs"]:
         places = ", ".join(
             f"{kind} first at {tally['first']}" for kind, tally in entry["malformed"].items()

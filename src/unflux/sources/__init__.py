@@ -55,7 +55,7 @@ def by_name(name: str) -> Source:
 def choose(path: Path, format_name: str | None = None) -> Source | str:
     """The source for a file, or the sentence that says why there is none."""
     if path.is_dir():
-        return "this is a directory, not a file (nor a dataset that unflux wrote)"
+        return "nothing in this directory is in a format that unflux knows"
     try:
         head = _native.head(path, HEAD_BYTES)
     except OSError as error:
@@ -82,13 +82,6 @@ def _by_content(head: bytes) -> Source | str:
             return sentence
     known = ", ".join(source.name for source in SOURCES)
     return f"is in no format that unflux knows ({known}); name one with --format if it is"
-
-
-def expand(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files to read: a dataset directory stands for its Parquet files, in a fixed order."""
-    for path in paths:
-        inside = sorted(path.rglob("*.parquet")) if path.is_dir() else []
-        yield from inside or [path]
 
 
 @contextmanager

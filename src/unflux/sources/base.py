@@ -20,7 +20,7 @@ class ReadOptions:
     """How inputs are read."""
 
     ports: tuple[int, ...] = (53,)
-    """UDP ports on which captures are searched for DNS."""
+    """UDP and TCP ports on which captures are searched for DNS."""
     vantage: str = "unknown"
     """Where the sensor stands: ``client`` (below a cache), ``upstream`` or ``unknown``."""
     since_us: int = ANY_TIME_US[0]
@@ -28,8 +28,10 @@ class ReadOptions:
     until_us: int = ANY_TIME_US[1]
     """Only what was seen before this time."""
     threads: int = 1
-    keep_clients: bool = True
-    """Whether addresses of clients are kept at all."""
+    clients: str = "keep"
+    """Addresses of clients: ``keep``, ``pseudonymise`` (with `client_key`) or ``drop``."""
+    client_key: bytes | None = None
+    """16 bytes: the same client under the same key has the same pseudonym."""
 
 
 @dataclass(frozen=True, slots=True)

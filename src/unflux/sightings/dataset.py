@@ -1,0 +1,173 @@
+"""The dataset on disk: both tables by day, in parts, with a manifest of what was taken in.
+
+A part counts once the manifest names it, and the manifest is replaced in one step: a run that is
+interrupted leaves a dataset of what was whole before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from unflux.errors import UnfluxError
+from unflux.sightings.files import check_new_directory, whole_file, write_table
+from unflux.sightings.history import History
+
+MANIFEST = "manifest.json"
+VERSION = 1
+
+
+class TakenIn(msgspec.Struct, frozen=True):
+    """A file whose content is in the dataset."""
+
+    path: str
+    """As it was named then."""
+    blake2b: str
+    """Of its bytes, 32 of them, in hexadecimal."""
+    size_bytes: int
+    format: str | None
+
+
+class Manifest(msgspec.Struct):
+    """What a dataset holds."""
+
+    unflux_dataset: int = VERSION
+    parts: list[str] = []
+    """Parquet files, relative to the dataset."""
+    inputs: list[TakenIn] = []
+
+
+class Dataset:
+    """A directory that grows by parts."""
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.directory, self.manifest = directory, manifest
+
+    @staticmethod
+    def is_at(directory: Path) -> bool:
+        """Is there a dataset?"""
+        return (directory / MANIFEST).is_file()
+
+    @classmethod
+    def open(cls, directory: Path) -> Dataset:
+        """The dataset of a directory, an empty one where there is nothing yet.
+
+        Raises
+        ------
+        UnfluxError
+            When the directory holds something else, or its manifest cannot be read.
+        """
+        if not cls.is_at(directory):
+            if not _is_empty(directory):
+                raise UnfluxError(f"{directory} holds something else; name a new directory")
+            return cls(directory, Manifest())
+        try:
+            manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
+        except msgspec.MsgspecError as error:
+            raise UnfluxError(f"{directory / MANIFEST} cannot be read: {error}") from None
+        if manifest.unflux_dataset != VERSION:
+            raise UnfluxError(
+                f"{directory} is a dataset of version {manifest.unflux_dataset}; {VERSION} is read"
+            )
+        return cls(directory, manifest)
+
+    @property
+    def files(self) -> list[Path]:
+        """Its Parquet files that count, in a fixed order; never one outside of it."""
+        paths = [self.directory / part for part in sorted(self.manifest.parts)]
+        root = self.directory.resolve()
+        return [path for path in paths if path.resolve().is_relative_to(root)]
+
+    @property
+    def formats(self) -> set[str]:
+        """Formats of all that was ever taken in: what they cannot show, the dataset cannot."""
+        return {one.format for one in self.manifest.inputs if one.format is not None}
+
+    def holds(self, digest: str) -> bool:
+        """Was a file with this content taken in before?"""
+        return any(one.blake2b == digest for one in self.manifest.inputs)
+
+    def add(self, history: History, taken_in: Iterable[TakenIn] = ()) -> list[Path]:
+        """Write a part; it counts once everything is on disk. Returns the files written."""
+        number = 1 + max((int(part[-13:-8]) for part in self.manifest.parts), default=-1)
+        written = []
+        for name, table in (
+            ("sightings", history.sightings_table()),
+            ("activity", history.activity_table()),
+        ):
+            for day, rows in _by_day(table):
+                path = self.directory / name / f"day={day}" / f"part-{number:05}.parquet"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_table(rows, path)
+                written.append(path)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        parts = [path.relative_to(self.directory).as_posix() for path in written]
+        manifest = Manifest(
+            parts=[*self.manifest.parts, *parts], inputs=[*self.manifest.inputs, *taken_in]
+        )
+        encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+        with whole_file(self.directory / MANIFEST) as temporary:
+            temporary.write_bytes(encoded + b"\n")
+        self.manifest = manifest
+        return written
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one process adds to a dataset at a time.
+
+        Raises
+        ------
+        UnfluxError
+            When another one does.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UnfluxError(f"another unflux is adding to {self.directory}") from None
+            yield
+
+
+def _is_empty(directory: Path) -> bool:
+    """Nothing is there, or only what a run left that ended before its first part."""
+    if not directory.exists():
+        return True
+    return directory.is_dir() and all(one.name.startswith(".") for one in directory.iterdir())
+
+
+def digest_of(path: Path) -> str:
+    """The hash by which a file is known again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+
+
+def write_dataset(history: History, directory: Path) -> list[Path]:
+    """Write a new dataset: ``sightings/day=2026-01-31/part-00000.parquet`` and so on.
+
+    Raises
+    ------
+    UnfluxError
+        When the directory holds something already.
+    """
+    check_new_directory(directory)
+    taken_in = [
+        TakenIn(str(one.path), "", one.size_bytes, one.source)
+        for one in history.inputs
+        if one.source is not None
+    ]
+    dataset = Dataset(directory, Manifest())
+    return [*dataset.add(history, taken_in), directory / MANIFEST]
+
+
+def _by_day(table: pa.Table) -> Iterable[tuple[str, pa.Table]]:
+    days = table.column("bucket").cast(pa.date32())
+    for day in sorted(days.unique().to_pylist()):
+        yield day.isoformat(), table.filter(pc.equal(days, pa.scalar(day)))

@@ -1,0 +1,84 @@
+"""What was reduced: mergeable history of many inputs, and what became of each input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from unflux import tables
+from unflux.sources.base import Books
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One file that was read, and what became of its items."""
+
+    path: Path
+    source: str | None
+    """Name of the format, None when it is unknown."""
+    books: Books
+    size_bytes: int = 0
+    known: bool = False
+    """Its content is in the dataset already, so it was not read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the core reduced; all batches share their dictionaries."""
+
+    sightings: list[pa.RecordBatch]
+    activity: list[pa.RecordBatch]
+    inputs: list[Input]
+    formats: set[str]
+    """Names of all formats that went into it, those of a dataset's inputs too."""
+    passed_over: list[Path]
+    """Files of directories that are in no known format."""
+
+    @property
+    def names(self) -> pa.Array[Any]:
+        """Names by number (the dictionary of every `owner` column)."""
+        return self.sightings[0].column("owner").dictionary
+
+    @property
+    def rdata(self) -> pa.Array[Any]:
+        """Rdata by number (the dictionary of every `rdata` column)."""
+        return self.sightings[0].column("rdata").dictionary
+
+    def sightings_table(self) -> pa.Table:
+        """The sightings as their public schema has them."""
+        table = plain(pa.Table.from_batches(self.sightings))
+        bucket = pc.floor_temporal(table.column("time_first"), unit="hour")
+        count = _fresh(table, table.column("count_raw"))
+        derived = table.append_column("bucket", bucket).append_column("count", count)
+        return derived.select(tables.SIGHTINGS.names).cast(tables.SIGHTINGS)
+
+    def activity_table(self) -> pa.Table:
+        """The activity as its public schema has it."""
+        table = plain(pa.Table.from_batches(self.activity))
+        derived = table.append_column("fresh_responses", _fresh(table, table.column("responses")))
+        return derived.select(tables.ACTIVITY.names).cast(tables.ACTIVITY)
+
+
+def _fresh(table: pa.Table, of: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Fresh observations among `of`: a column that follows from others (see the core)."""
+    bits = np.bitwise_count(table.column("fresh_minutes").to_numpy()).astype(np.int64)
+    all_fresh = pc.is_in(table.column("vantage"), pa.array(["upstream", "history"]))
+    return pc.if_else(all_fresh, of, pa.array(bits))
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """Dictionaries, also inside lists, as plain strings."""
+    types = [_plain_type(column.type) for column in table.columns]
+    columns = [column.cast(kind) for column, kind in zip(table.columns, types, strict=True)]
+    return pa.table(columns, names=table.column_names)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    return pa.list_(_plain_type(kind.value_type)) if pa.types.is_list(kind) else kind
