@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import mmdb_from_ranges
-
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "src" / "unflux" / "enrich"))
+import mmdb  # noqa: E402  a module of the package, which cannot be imported before it is built
+
 TARGET = HERE.parent / "src" / "unflux" / "enrich" / "data"
 LOCK = HERE / "package-lock.json"
 ASN_PACKAGE = "@ip-location-db/asn"
@@ -75,7 +76,7 @@ def _make(packages: Path, lock_hash: str) -> None:
     versions = {name: _version(packages / name) for name in (ASN_PACKAGE, COUNTRY_PACKAGE)}
     asn, country = TARGET / "asn.mmdb", TARGET / "country.mmdb"
     made_at = _date(versions[ASN_PACKAGE])
-    mmdb_from_ranges.write(
+    mmdb.write(
         asn_ranges(packages / ASN_PACKAGE),
         asn,
         kind="ip-location-db-ASN",
@@ -94,7 +95,7 @@ def _make(packages: Path, lock_hash: str) -> None:
     (TARGET / "tables.json").write_text(json.dumps(notes, indent=2) + "\n")
 
 
-def asn_ranges(package: Path) -> Iterator[mmdb_from_ranges.Range]:
+def asn_ranges(package: Path) -> Iterator[mmdb.Range]:
     """IPv4 ranges, then IPv6 ranges, in the layout of GeoLite2-ASN.
 
     The source has a range here and there that begins inside the one before it: the earlier keeps

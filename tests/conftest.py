@@ -77,7 +77,7 @@ def write_pcap(path: Path, frames: Iterable[tuple[float, bytes]], *, snaplen: in
 @pytest.fixture(scope="session")
 def lab_tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """AS and country tables that map every /24 of 198.18.0.0/15 to an AS of its own."""
-    import mmdb_from_ranges
+    from unflux.enrich import mmdb
 
     folder = tmp_path_factory.mktemp("tables")
     start = int(ip_address("198.18.0.0"))
@@ -92,7 +92,7 @@ def lab_tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         asn_rows.append((first, first + 255, record))
         country_rows.append((first, first + 255, {"country_code": countries[number % 5]}))
     for name, rows in (("asn.mmdb", asn_rows), ("country.mmdb", country_rows)):
-        mmdb_from_ranges.write(rows, folder / name, kind="lab", built_at_s=1_790_000_000)
+        mmdb.write(rows, folder / name, kind="lab", built_at_s=1_790_000_000)
     return folder / "asn.mmdb", folder / "country.mmdb"
 
 

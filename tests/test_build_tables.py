@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import mmdb_from_ranges
+from unflux.enrich import mmdb
 
 
-def lookup(ranges: list[mmdb_from_ranges.Range], path: Path, addresses: list[int]) -> list[object]:
-    mmdb_from_ranges.write(ranges, path, kind="test", built_at_s=1)
+def lookup(ranges: list[mmdb.Range], path: Path, addresses: list[int]) -> list[object]:
+    mmdb.write(ranges, path, kind="test", built_at_s=1)
     with maxminddb.open_database(path) as reader:
         return [reader.get(ipaddress.IPv6Address(address)) for address in addresses]
 
@@ -46,7 +46,7 @@ def test_long_texts_and_ipv4_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "t.mmdb"
     name = "Ünïversity " * 40
     ranges = [(0xC6120000, 0xC61200FF, {"asn": 2**32 - 1, "name": name})]
-    mmdb_from_ranges.write(ranges, path, kind="test", built_at_s=1_790_000_000)
+    mmdb.write(ranges, path, kind="test", built_at_s=1_790_000_000)
     with maxminddb.open_database(path) as reader:
         assert reader.get("198.18.0.255") == {"asn": 2**32 - 1, "name": name}
         assert reader.get("198.18.1.0") is None
@@ -57,7 +57,7 @@ def test_long_texts_and_ipv4_are_kept(tmp_path: Path) -> None:
 def test_ranges_that_are_not_sorted_and_disjoint_are_refused(
     tmp_path: Path, ranges: list[tuple[int, int]]
 ) -> None:
-    with pytest.raises(mmdb_from_ranges.RangeError):
-        mmdb_from_ranges.write(
+    with pytest.raises(mmdb.RangeError):
+        mmdb.write(
             [(*bounds, {"n": 1}) for bounds in ranges], tmp_path / "t", kind="t", built_at_s=1
         )

@@ -71,6 +71,9 @@ tests() {
     $venv/bin/ruff format --check .
     $venv/bin/mypy
     (cd rust && cargo fmt --check && cargo test --quiet -p unflux-core)
+    if command -v c++ >/dev/null || packages g++; then
+        tools/fuzz.sh 20
+    fi
     exec $venv/bin/python -m pytest
 }
 

@@ -18,7 +18,7 @@ use crate::report::{Malformed, Report};
 use crate::source::{Desk, Options, Sink};
 
 /// Read at once on one thread: stays in the second-level cache until it is decoded.
-const CHUNK: usize = 1 << 18;
+pub const CHUNK: usize = 1 << 18;
 /// Read at once for others: large enough that handing over costs nothing.
 const SHARED_CHUNK: usize = 1 << 20;
 /// Below this a second thread costs more than it brings.
@@ -72,20 +72,35 @@ pub fn read<S: Sink, F: Records<S>>(
     report: &mut Report,
     progress: &Progress,
 ) -> Result<(), String> {
+    let reader = input::open(path, progress).map_err(|error| error.to_string())?;
+    read_stream(reader, CHUNK, framing, options, sink, report, progress)
+}
+
+/// The same for any stream of unpacked bytes, `chunk` of them at a time.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_stream<'a, S: Sink, F: Records<S>>(
+    reader: Box<dyn Read + 'a>,
+    chunk: usize,
+    framing: F,
+    options: &Options,
+    sink: &mut S,
+    report: &mut Report,
+    progress: &Progress,
+) -> Result<(), String> {
     let mut desk = Desk::new(options, sink, Pieces::Here(Assembler::default()));
-    let outcome = one_thread(path, framing, &mut desk, progress);
+    let outcome = one_thread(Cutter::new(reader, framing, chunk), &mut desk, progress);
     desk.finish();
     report.merge(&desk.report);
     outcome
 }
 
 fn one_thread<S: Sink, F: Records<S>>(
-    path: &Path,
-    framing: F,
+    mut cutter: Cutter<'_, F>,
     desk: &mut Desk<'_, S>,
     progress: &Progress,
 ) -> Result<(), String> {
-    let mut cutter = Cutter::open(path, framing, CHUNK, progress)?;
     let outcome = loop {
         let mut before = cutter.framing.clone();
         let chunk = match cutter.next() {
@@ -189,7 +204,8 @@ fn hand_out<F: Records<Reducer>>(
     desk: &mut Desk<'_, Reducer>,
     progress: &Progress,
 ) -> Result<(), String> {
-    let mut cutter = Cutter::open(path, framing, SHARED_CHUNK, progress)?;
+    let reader = input::open(path, progress).map_err(|error| error.to_string())?;
+    let mut cutter = Cutter::new(reader, framing, SHARED_CHUNK);
     let mut back = Back { next: 0, early: BTreeMap::new(), spare: Vec::new() };
     let in_flight = 2 * desk.options.threads as u64 + 1;
     let mut number = 0;
@@ -262,20 +278,19 @@ struct Cutter<'a, F> {
 }
 
 impl<'a, F: Framing> Cutter<'a, F> {
-    fn open(path: &Path, framing: F, chunk: usize, progress: &'a Progress) -> Result<Self, String> {
-        let reader = input::open(path, progress).map_err(|error| error.to_string())?;
-        Ok(Cutter {
+    fn new(reader: Box<dyn Read + 'a>, framing: F, chunk: usize) -> Self {
+        Cutter {
             reader,
             framing,
             buffer: Vec::new(),
             base: 0,
             used: 0,
             have: 0,
-            chunk,
+            chunk: chunk.max(1),
             over: false,
             error: None,
             report: Report::default(),
-        })
+        }
     }
 
     /// The next chunk as a range of `buffer`; `None` at the end.

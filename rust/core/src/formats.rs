@@ -1,5 +1,6 @@
 //! The formats by name: how each is told by its first bytes, and one way to read them all.
 
+use std::io::Read;
 use std::path::Path;
 
 use crate::chunks;
@@ -68,11 +69,37 @@ pub fn read<S: Sink>(
     report: &mut Report,
     progress: &Progress,
 ) -> Result<(), String> {
+    let sentence = |error: std::io::Error| error.to_string();
+    let head = input::head(path, HEAD).map_err(sentence)?;
+    let stream = input::open(path, progress).map_err(sentence)?;
+    read_stream(format, stream, &head, chunks::CHUNK, options, sink, report, progress)
+}
+
+/// The same for unpacked bytes that begin with `head`, read `chunk` at a time.
+///
+/// # Errors
+/// As [`read`].
+#[allow(clippy::too_many_arguments)] // what is read, how, and to whom it goes
+pub fn read_stream<'a, S: Sink>(
+    format: Format,
+    stream: Box<dyn Read + 'a>,
+    head: &[u8],
+    chunk: usize,
+    options: &Options,
+    sink: &mut S,
+    report: &mut Report,
+    progress: &Progress,
+) -> Result<(), String> {
+    macro_rules! read {
+        ($framing:expr) => {
+            chunks::read_stream(stream, chunk, $framing, options, sink, report, progress)
+        };
+    }
     match format {
-        Format::Pcap => chunks::read(path, pcap(path)?, options, sink, report, progress),
-        Format::Pcapng => chunks::read(path, Pcapng::default(), options, sink, report, progress),
-        Format::Dnstap => chunks::read(path, Dnstap, options, sink, report, progress),
-        Format::Zeek => chunks::read(path, Lines::new(Zeek::default()), options, sink, report, progress),
+        Format::Pcap => read!(Pcap::new(head)?),
+        Format::Pcapng => read!(Pcapng::default()),
+        Format::Dnstap => read!(Dnstap),
+        Format::Zeek => read!(Lines::new(Zeek::default())),
         Format::Cof => Err("passive DNS holds no single responses".to_owned()),
     }
 }

@@ -1,7 +1,8 @@
 """Write an MMDB file from sorted, disjoint address ranges, in seconds rather than minutes.
 
 The format: https://maxmind.github.io/MaxMind-DB/ (version 2.0). Ranges arrive in order, so each
-new prefix shares most of its path through the binary tree with the one before it.
+new prefix shares most of its path through the binary tree with the one before it. Only the
+standard library is needed: the build uses it too, before the package is there.
 """
 
 from __future__ import annotations
