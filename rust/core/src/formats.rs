@@ -4,8 +4,12 @@ use std::path::Path;
 
 use crate::chunks;
 use crate::cof::{self, Cof};
+use crate::dnscollector::{self, DnsCollector};
+use crate::dnsmonster::{self, DnsMonster};
 use crate::dnstap::{self, Dnstap};
+use crate::eve::{self, Eve};
 use crate::input::{self, Progress};
+use crate::passivedns::{self, PassiveDns};
 use crate::pcap::{self, Pcap};
 use crate::pcapng::{self, Pcapng};
 use crate::reduce::Reducer;
@@ -24,11 +28,25 @@ pub enum Format {
     Pcapng,
     Dnstap,
     Zeek,
+    Eve,
+    DnsCollector,
+    DnsMonster,
+    PassiveDns,
     Cof,
 }
 
 impl Format {
-    pub const ALL: &[Format] = &[Format::Pcap, Format::Pcapng, Format::Dnstap, Format::Zeek, Format::Cof];
+    pub const ALL: &[Format] = &[
+        Format::Pcap,
+        Format::Pcapng,
+        Format::Dnstap,
+        Format::Zeek,
+        Format::Eve,
+        Format::DnsCollector,
+        Format::DnsMonster,
+        Format::PassiveDns,
+        Format::Cof,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -36,6 +54,10 @@ impl Format {
             Format::Pcapng => "pcapng",
             Format::Dnstap => "dnstap",
             Format::Zeek => "zeek",
+            Format::Eve => "eve",
+            Format::DnsCollector => "dnscollector",
+            Format::DnsMonster => "dnsmonster",
+            Format::PassiveDns => "passivedns",
             Format::Cof => "cof",
         }
     }
@@ -51,6 +73,10 @@ impl Format {
             Format::Pcapng => pcapng::is_pcapng(head),
             Format::Dnstap => dnstap::is_dnstap(head),
             Format::Zeek => zeek::is_zeek(head),
+            Format::Eve => eve::is_eve(head),
+            Format::DnsCollector => dnscollector::is_dnscollector(head),
+            Format::DnsMonster => dnsmonster::is_dnsmonster(head),
+            Format::PassiveDns => passivedns::is_passivedns(head),
             Format::Cof => cof::is_cof(head),
         })
     }
@@ -73,7 +99,10 @@ pub fn read<S: Sink>(
         Format::Pcapng => chunks::read(path, Pcapng::default(), options, sink, report, progress),
         Format::Dnstap => chunks::read(path, Dnstap, options, sink, report, progress),
         Format::Zeek => chunks::read(path, Lines::new(Zeek::default()), options, sink, report, progress),
-        Format::Cof => Err("passive DNS holds no single responses".to_owned()),
+        Format::Eve => chunks::read(path, Lines::new(Eve::default()), options, sink, report, progress),
+        Format::DnsCollector => chunks::read(path, Lines::new(DnsCollector), options, sink, report, progress),
+        Format::DnsMonster => chunks::read(path, Lines::new(DnsMonster), options, sink, report, progress),
+        Format::PassiveDns | Format::Cof => Err("passive DNS holds no single responses".to_owned()),
     }
 }
 
@@ -94,6 +123,10 @@ pub fn reduce(
         Format::Pcapng => chunks::reduce(path, Pcapng::default(), options, reducer, report, progress),
         Format::Dnstap => chunks::reduce(path, Dnstap, options, reducer, report, progress),
         Format::Zeek => chunks::reduce(path, Lines::new(Zeek::default()), options, reducer, report, progress),
+        Format::Eve => chunks::reduce(path, Lines::new(Eve::default()), options, reducer, report, progress),
+        Format::DnsCollector => chunks::reduce(path, Lines::new(DnsCollector), options, reducer, report, progress),
+        Format::DnsMonster => chunks::reduce(path, Lines::new(DnsMonster), options, reducer, report, progress),
+        Format::PassiveDns => chunks::reduce(path, Lines::new(PassiveDns), options, reducer, report, progress),
         Format::Cof => chunks::reduce(path, Lines::new(Cof), options, reducer, report, progress),
     }
 }
