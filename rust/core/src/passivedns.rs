@@ -54,7 +54,7 @@ pub fn is_passivedns(head: &[u8]) -> bool {
     text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#')).is_some_and(|line| {
         let keys = ["\"query\"", "\"answer\"", "\"ttl\"", "\"timestamp_s\""];
         let is_json = line.starts_with('{') && keys.iter().all(|key| line.contains(key));
-        is_json || split(line).is_some_and(|fields| parse_seconds(fields[0]).is_some() && fields[4] != "")
+        is_json || split(line).is_some_and(|fields| parse_seconds(fields[0]).is_some() && !fields[4].is_empty())
     })
 }
 
