@@ -53,8 +53,8 @@ def zeek_tsv(lines: int) -> Iterator[str]:
     for ts_us, client, qname, addresses, ttl in answers(lines):
         ttls = ",".join([f"{ttl}.000000"] * len(addresses))
         yield (
-            f"{ts_us // 1_000_000}.{ts_us % 1_000_000:06}\tCx1\t{client}\t4711\t198.19.255.53\t53\tudp"
-            f"\t4711\t0.010000\t{qname}\t1\tC_INTERNET\t1\tA\t0\tNOERROR\tF\tF\tT\tT\t0"
+            f"{ts_us // 1_000_000}.{ts_us % 1_000_000:06}\tCx1\t{client}\t4711\t198.19.255.53\t53"
+            f"\tudp\t4711\t0.010000\t{qname}\t1\tC_INTERNET\t1\tA\t0\tNOERROR\tF\tF\tT\tT\t0"
             f"\t{','.join(addresses)}\t{ttls}\tF\n"
         )
 

@@ -206,14 +206,11 @@ impl LineFormat for Eve {
     fn whole(&self, bytes: &[u8]) -> usize {
         let Some(mut start) = last_line(bytes, bytes.len()) else { return bytes.len() };
         let Some(flow) = flow_of_part(&bytes[start..]) else { return bytes.len() };
-        while let Some(before) = last_line(bytes, start) {
-            if flow_of_part(&bytes[before..start]) != Some(flow) {
-                return start;
+        while bytes.len() - start <= MAX_GROUP {
+            match last_line(bytes, start) {
+                Some(before) if flow_of_part(&bytes[before..start]) == Some(flow) => start = before,
+                _ => return start, // 0 when all of it is one response: more may come
             }
-            if bytes.len() - before > MAX_GROUP {
-                break;
-            }
-            start = before;
         }
         bytes.len()
     }
@@ -571,7 +568,7 @@ mod tests {
         let part = |flow| format!("{{\"flow_id\":{flow},\"dns\":{{\"type\":\"answer\"}}}}\n").into_bytes();
         let bytes = [&other[..], &part(1), &part(2), &part(2)].concat();
         assert_eq!(Eve::default().whole(&bytes), other.len() + part(1).len());
-        assert_eq!(Eve::default().whole(&part(2).repeat(3)), 3 * part(2).len());
+        assert_eq!(Eve::default().whole(&part(2).repeat(3)), 0);
         assert_eq!(Eve::default().whole(other), other.len());
         assert_eq!(Eve::default().whole(&part(2).repeat(9000)), 9000 * part(2).len());
     }

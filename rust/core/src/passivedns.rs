@@ -8,18 +8,16 @@
 use memchr::memmem;
 use serde::Deserialize;
 
-use crate::link::Address;
 use crate::logged::{CUT_SHORT, logged_type, whole_rdata};
 use crate::rdtype::{self, rcode_code};
 use crate::reduce::{Failure, HOUR_US, N_FAILURES, Reducer, SavedActivity, Seen, Sighting, Vantage};
 use crate::report::{Malformed, Skip};
 use crate::source::Desk;
-use crate::text::{LineFormat, TakeLine, Word, in_calendar, parse_address, parse_seconds};
+use crate::text::{LineFormat, TakeLine, Word, in_calendar, parse_seconds};
 
 /// The fields of a line, whichever shape it came in.
 struct Row<'a> {
     time_us: i64,
-    client: Option<Word<'a>>,
     class: Word<'a>,
     query: Word<'a>,
     rdtype: Word<'a>,
@@ -34,8 +32,6 @@ struct Json<'a> {
     timestamp_s: Option<i64>,
     /// Microseconds, whatever the name says.
     timestamp_ms: Option<i64>,
-    #[serde(borrow)]
-    client: Option<Word<'a>>,
     #[serde(borrow)]
     class: Option<Word<'a>>,
     #[serde(borrow)]
@@ -79,11 +75,10 @@ fn parse(line: &str) -> Result<Row<'_>, Malformed> {
     if line.starts_with('{') {
         return serde_json::from_str::<Json<'_>>(line).map_err(|_| Malformed::NotJson)?.into_row();
     }
-    let [ts, client, _server, class, query, rdtype, answer, ttl, count] = split(line).ok_or(Malformed::FieldCount)?;
+    let [ts, _client, _server, class, query, rdtype, answer, ttl, count] = split(line).ok_or(Malformed::FieldCount)?;
     let number = |text: &str| text.parse::<u64>().map_err(|_| Malformed::BadField);
     Ok(Row {
         time_us: parse_seconds(ts).ok_or(Malformed::BadField)?,
-        client: Some(Word(client.into())),
         class: Word(class.into()),
         query: Word(query.into()),
         rdtype: Word(rdtype.into()),
@@ -100,7 +95,6 @@ impl<'a> Json<'a> {
         let time_us = seconds.checked_mul(1_000_000).zip(micros).and_then(|(whole, micros)| whole.checked_add(micros));
         Ok(Row {
             time_us: time_us.ok_or(Malformed::BadField)?,
-            client: self.client,
             class: self.class.ok_or(Malformed::MissingField)?,
             query: self.query.ok_or(Malformed::MissingField)?,
             rdtype: self.rdtype.ok_or(Malformed::MissingField)?,
@@ -204,11 +198,9 @@ fn fail(
 ) -> Result<(), Malformed> {
     let Desk { sink: reducer, report, message, .. } = desk;
     let owner = message.add_name(&row.query)?;
-    let client = row.client.as_deref().map(|text| parse_address(text).ok_or(Malformed::BadField)).transpose()?;
     let count = row.count.unwrap_or(1);
     let mut failures = [0; N_FAILURES];
     failures[failure as usize] = count;
-    let clients: &[Address] = client.as_slice();
     reducer.add_activity(
         message.name(owner),
         &SavedActivity {
@@ -220,7 +212,7 @@ fn fail(
             answers_sum: 0,
             answers_max: 0,
             failures,
-            clients,
+            clients: &[], // only the last one is logged
             sampled: false,
         },
     );

@@ -67,8 +67,8 @@ def _stranger(columns: set[str]) -> str:
     """What to say of somebody else's Parquet file."""
     if {"query_name", "rcode", "packet_length"} <= columns:
         return (
-            "this is dnsmonster's Parquet, which holds questions and response codes but no answers: "
-            "let dnsmonster write JSON (its file output), which unflux reads"
+            "this is dnsmonster's Parquet, which holds questions and response codes but no "
+            "answers: let dnsmonster write JSON (its file output), which unflux reads"
         )
     return "this Parquet file was not written by unflux"
 
