@@ -175,11 +175,11 @@ fn number(text: &str) -> Option<i64> {
 pub fn parse_seconds(text: &str) -> Option<i64> {
     let Some(dot) = memchr(b'.', text.as_bytes()) else { return number(text)?.checked_mul(1_000_000) };
     let fraction = &text[dot + 1..];
-    let kept = &fraction[..fraction.len().min(6)];
     let micros = if fraction.is_empty() {
         0
     } else {
-        number(fraction)?;
+        number(fraction)?; // digits alone, so that cutting them is safe
+        let kept = &fraction[..fraction.len().min(6)];
         number(kept)? * 10_i64.pow(6 - kept.len() as u32)
     };
     number(&text[..dot])?.checked_mul(1_000_000)?.checked_add(micros)
@@ -267,6 +267,13 @@ mod tests {
             let _ = parse_iso8601(&format!("2026-03-24T17:15:20+{hour}:{minute}"));
             let _ = parse_iso8601(&format!("2026-03-24T17:15:20-{year}"));
             let _ = parse_seconds(&format!("{year}.{fraction}")).and_then(in_calendar);
+        }
+
+        #[test]
+        fn any_text_is_a_time_or_refused(text in "\\PC*", tail in "\\PC{0,9}") {
+            for text in [text, format!("1.{tail}"), format!("2026-09-21T14:13:20{tail}"), format!("2026{tail}-1T1:1:1")] {
+                let _ = (parse_seconds(&text), parse_iso8601(&text));
+            }
         }
     }
 
