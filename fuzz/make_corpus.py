@@ -18,7 +18,12 @@ import captures  # noqa: E402
 import conftest  # noqa: E402
 import test_dnstap  # noqa: E402
 
-FORMATS = {"pcap": 0, "pcapng": 1, "dnstap": 2, "zeek": 3}
+FORMATS = {
+    name: place
+    for place, name in enumerate(
+        ("pcap", "pcapng", "dnstap", "zeek", "eve", "dnscollector", "dnsmonster", "passivedns")
+    )
+}
 """Places in `Format::ALL`, which the first byte of a seed selects."""
 
 
@@ -63,12 +68,10 @@ def files() -> dict[str, bytes]:
             "pcapng_big": captures.write_pcapng(path, frames[:3], ">").read_bytes(),
             "dnstap": captures.write_dnstap(path, map(test_dnstap.event, wires)).read_bytes(),
         }
-    made["zeek"] = (
-        b"#separator \\x09\n#fields\tts\tid.orig_h\tid.resp_h\tquery\tqtype\trcode\tanswers\tTTLs\n"
-        b"1.5\t198.18.0.1\t198.18.0.2\ta.test\t1\t0\tb.test,198.18.1.1\t60,30\n"
-        b'{"ts":1.5,"id.orig_h":"198.18.0.1","id.resp_h":"198.18.0.2","query":"a.test",'
-        b'"qtype_name":"A","rcode_name":"NOERROR","answers":["198.18.1.1"],"TTLs":[30.0]}\n'
-    )
+    samples = HERE.parent / "tests" / "golden"
+    for name in ("zeek", "eve", "dnscollector", "dnsmonster", "passivedns"):
+        for number, sample in enumerate(sorted((samples / name).glob("[!g]*"))):
+            made[f"{name}_{number}"] = sample.read_bytes()[:4000]
     return {
         name: bytes([FORMATS[name.split("_")[0]]]) + content for name, content in made.items()
     }

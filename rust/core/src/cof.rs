@@ -1,11 +1,11 @@
-//! Passive DNS in the Common Output Format (draft-dulaunoy-dnsop-passive-dns-cof), JSON lines.
+//! Passive DNS in the Common Output Format (draft-dulaunoy-dnsop-passive-dns-cof), JSON lines: as
+//! dnsdbq and most servers give it, or as DNSDB API 2 wraps it (`{"obj":{…}}` between conditions).
 //!
 //! One line is history already: it becomes sightings of vantage `history`, in the hour in which
 //! it was first seen. An array in `rdata` is one rrset, so it also tells answers per response.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::rdtype::rdtype_code;
@@ -13,23 +13,52 @@ use crate::reduce::{HOUR_US, N_FAILURES, Reducer, SavedActivity, Seen, Sighting,
 use crate::report::{Malformed, Skip};
 use crate::sightings::rdata_from_text;
 use crate::source::Desk;
-use crate::text::{LineFormat, TakeLine, in_calendar, parse_iso8601, parse_seconds};
+use crate::text::{LineFormat, TakeLine, Word, in_calendar, parse_iso8601, parse_seconds};
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany<'a> {
-    One(#[serde(borrow)] Cow<'a, str>),
-    Many(Vec<String>),
+/// One record, or the records of an rrset.
+struct Values<'a> {
+    list: Vec<Word<'a>>,
+    is_rrset: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Values<'de>;
+
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("a string or a list of strings")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Values<'de>, E> {
+                Ok(Values { list: vec![Word(text.into())], is_rrset: false })
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Values<'de>, E> {
+                Ok(Values { list: vec![Word(text.to_owned().into())], is_rrset: false })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Values<'de>, A::Error> {
+                let mut list = Vec::new();
+                while let Some(word) = seq.next_element()? {
+                    list.push(word);
+                }
+                Ok(Values { list, is_rrset: true })
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
 }
 
 #[derive(Deserialize)]
 struct Row<'a> {
     #[serde(borrow)]
-    rrname: Option<Cow<'a, str>>,
+    rrname: Option<Word<'a>>,
     #[serde(borrow)]
     rrtype: Option<&'a RawValue>,
     #[serde(borrow)]
-    rdata: Option<OneOrMany<'a>>,
+    rdata: Option<Values<'a>>,
     #[serde(borrow)]
     time_first: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -41,12 +70,28 @@ struct Row<'a> {
     count: Option<u64>,
 }
 
+/// A line of DNSDB API 2 (Streaming API Framing): a row, or how the answer goes.
+#[derive(Deserialize)]
+struct Framed<'a> {
+    #[serde(borrow)]
+    cond: Option<Word<'a>>,
+    #[serde(borrow)]
+    obj: Option<Row<'a>>,
+}
+
 /// Does the file begin like passive DNS in COF?
 pub fn is_cof(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head);
-    text.lines().find(|line| !line.trim().is_empty()).is_some_and(|line| {
-        line.starts_with('{') && ["\"rrname\"", "\"rrtype\"", "\"rdata\""].iter().all(|key| line.contains(key))
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with(';'));
+    lines.next().is_some_and(|line| {
+        let has_row = ["\"rrname\"", "\"rrtype\"", "\"rdata\""].iter().all(|key| line.contains(key));
+        line.starts_with('{') && (has_row || is_framed(line) && line.contains("\"begin\""))
     })
+}
+
+fn is_framed(line: &str) -> bool {
+    let key = line.trim_start_matches(['{', ' ']);
+    key.starts_with("\"cond\"") || key.starts_with("\"obj\"")
 }
 
 /// Passive DNS, a row a line.
@@ -65,8 +110,27 @@ impl TakeLine<Reducer> for Cof {
 }
 
 fn take(text: &str, number: u64, desk: &mut Desk<'_, Reducer>) -> Result<(), Malformed> {
+    if !is_framed(text) {
+        return take_row(&serde_json::from_str(text).map_err(|_| Malformed::NotJson)?, number, desk);
+    }
+    let framed: Framed<'_> = serde_json::from_str(text).map_err(|_| Malformed::NotJson)?;
+    match (framed.obj, framed.cond.as_deref()) {
+        (Some(row), _) => take_row(&row, number, desk)?,
+        (None, Some(cond)) => {
+            desk.report.skip(Skip::Comment, number);
+            match cond {
+                "limited" => desk.report.oddity("answer_limited_by_server", number),
+                "failed" => desk.report.oddity("answer_failed_at_server", number),
+                _ => {}
+            }
+        }
+        (None, None) => return Err(Malformed::MissingField),
+    }
+    Ok(())
+}
+
+fn take_row(row: &Row<'_>, number: u64, desk: &mut Desk<'_, Reducer>) -> Result<(), Malformed> {
     let Desk { options, sink: reducer, report, message, .. } = desk;
-    let row: Row<'_> = serde_json::from_str(text).map_err(|_| Malformed::NotJson)?;
     let time = |value: Option<&RawValue>, or: Option<&RawValue>| {
         let text = value.or(or).ok_or(Malformed::MissingField)?.get();
         time_us(text.trim_matches('"')).ok_or(Malformed::BadField)
@@ -82,14 +146,11 @@ fn take(text: &str, number: u64, desk: &mut Desk<'_, Reducer>) -> Result<(), Mal
     }
     let rdtype =
         rdtype_code(row.rrtype.ok_or(Malformed::MissingField)?.get().trim_matches('"')).ok_or(Malformed::BadField)?;
-    let (values, is_rrset): (Vec<Cow<'_, str>>, bool) = match row.rdata.ok_or(Malformed::MissingField)? {
-        OneOrMany::One(value) => (vec![value], false),
-        OneOrMany::Many(values) => (values.into_iter().map(Cow::Owned).collect(), true),
-    };
+    let Values { list, is_rrset } = row.rdata.as_ref().ok_or(Malformed::MissingField)?;
     let count = row.count.unwrap_or(1);
     message.clear();
-    let owner = message.add_name(&row.rrname.ok_or(Malformed::MissingField)?)?;
-    let sightings: Result<Vec<Sighting>, Malformed> = values
+    let owner = message.add_name(row.rrname.as_ref().ok_or(Malformed::MissingField)?)?;
+    let sightings: Result<Vec<Sighting>, Malformed> = list
         .iter()
         .map(|value| {
             Ok(Sighting {
@@ -108,7 +169,7 @@ fn take(text: &str, number: u64, desk: &mut Desk<'_, Reducer>) -> Result<(), Mal
     for sighting in &sightings {
         reducer.add_sighting(message, sighting);
     }
-    if is_rrset && !sightings.is_empty() {
+    if *is_rrset && !sightings.is_empty() {
         reducer.add_activity(
             message.name(owner),
             &SavedActivity {
@@ -130,7 +191,7 @@ fn take(text: &str, number: u64, desk: &mut Desk<'_, Reducer>) -> Result<(), Mal
 }
 
 fn time_us(text: &str) -> Option<i64> {
-    let time = if text.contains('T') { parse_iso8601(text) } else { parse_seconds(text) };
+    let time = if text.contains(['T', '-']) { parse_iso8601(text) } else { parse_seconds(text) };
     time.and_then(in_calendar)
 }
 
@@ -161,6 +222,17 @@ mod tests {
         let (_, _, buckets) =
             reduce(r#"{"rrname":"a.test","rrtype":"NS","rdata":"ns.test","time_first":1,"time_last":1}"#);
         assert_eq!((buckets[0].seen(0).count_raw, buckets[0].activity.len()), (1, 0));
+    }
+
+    #[test]
+    fn the_frame_of_dnsdb_is_taken_off() {
+        let row = r#"{"obj":{"count":2,"zone_time_first":1,"zone_time_last":2,"rrname":"a.test.","rrtype":"NS","bailiwick":"test.","rdata":["ns.test."]}}"#;
+        let (_, report, buckets) = reduce(row);
+        assert_eq!((report.records, buckets[0].seen(0).count_raw), (1, 2));
+        let (_, report, _) = reduce(r#"{"cond":"limited","msg":"Result limit reached"}"#);
+        assert_eq!((report.items, report.oddities["answer_limited_by_server"].count), (1, 1));
+        assert_eq!(reduce(r#"{"cond":null}"#).0, Err(Malformed::MissingField));
+        assert!(is_cof(b"{\"cond\":\"begin\"}\n") && is_cof(row.as_bytes()) && !is_cof(b"{\"cond\":1}"));
     }
 
     #[test]

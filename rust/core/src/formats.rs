@@ -5,8 +5,12 @@ use std::path::Path;
 
 use crate::chunks;
 use crate::cof::{self, Cof};
+use crate::dnscollector::{self, DnsCollector};
+use crate::dnsmonster::{self, DnsMonster};
 use crate::dnstap::{self, Dnstap};
+use crate::eve::{self, Eve};
 use crate::input::{self, Progress};
+use crate::passivedns::{self, PassiveDns};
 use crate::pcap::{self, Pcap};
 use crate::pcapng::{self, Pcapng};
 use crate::reduce::Reducer;
@@ -25,11 +29,25 @@ pub enum Format {
     Pcapng,
     Dnstap,
     Zeek,
+    Eve,
+    DnsCollector,
+    DnsMonster,
+    PassiveDns,
     Cof,
 }
 
 impl Format {
-    pub const ALL: &[Format] = &[Format::Pcap, Format::Pcapng, Format::Dnstap, Format::Zeek, Format::Cof];
+    pub const ALL: &[Format] = &[
+        Format::Pcap,
+        Format::Pcapng,
+        Format::Dnstap,
+        Format::Zeek,
+        Format::Eve,
+        Format::DnsCollector,
+        Format::DnsMonster,
+        Format::PassiveDns,
+        Format::Cof,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -37,6 +55,10 @@ impl Format {
             Format::Pcapng => "pcapng",
             Format::Dnstap => "dnstap",
             Format::Zeek => "zeek",
+            Format::Eve => "eve",
+            Format::DnsCollector => "dnscollector",
+            Format::DnsMonster => "dnsmonster",
+            Format::PassiveDns => "passivedns",
             Format::Cof => "cof",
         }
     }
@@ -52,6 +74,10 @@ impl Format {
             Format::Pcapng => pcapng::is_pcapng(head),
             Format::Dnstap => dnstap::is_dnstap(head),
             Format::Zeek => zeek::is_zeek(head),
+            Format::Eve => eve::is_eve(head),
+            Format::DnsCollector => dnscollector::is_dnscollector(head),
+            Format::DnsMonster => dnsmonster::is_dnsmonster(head),
+            Format::PassiveDns => passivedns::is_passivedns(head),
             Format::Cof => cof::is_cof(head),
         })
     }
@@ -100,7 +126,10 @@ pub fn read_stream<'a, S: Sink>(
         Format::Pcapng => read!(Pcapng::default()),
         Format::Dnstap => read!(Dnstap),
         Format::Zeek => read!(Lines::new(Zeek::default())),
-        Format::Cof => Err("passive DNS holds no single responses".to_owned()),
+        Format::Eve => read!(Lines::new(Eve::default())),
+        Format::DnsCollector => read!(Lines::new(DnsCollector)),
+        Format::DnsMonster => read!(Lines::new(DnsMonster)),
+        Format::PassiveDns | Format::Cof => Err("passive DNS holds no single responses".to_owned()),
     }
 }
 
@@ -121,6 +150,10 @@ pub fn reduce(
         Format::Pcapng => chunks::reduce(path, Pcapng::default(), options, reducer, report, progress),
         Format::Dnstap => chunks::reduce(path, Dnstap, options, reducer, report, progress),
         Format::Zeek => chunks::reduce(path, Lines::new(Zeek::default()), options, reducer, report, progress),
+        Format::Eve => chunks::reduce(path, Lines::new(Eve::default()), options, reducer, report, progress),
+        Format::DnsCollector => chunks::reduce(path, Lines::new(DnsCollector), options, reducer, report, progress),
+        Format::DnsMonster => chunks::reduce(path, Lines::new(DnsMonster), options, reducer, report, progress),
+        Format::PassiveDns => chunks::reduce(path, Lines::new(PassiveDns), options, reducer, report, progress),
         Format::Cof => chunks::reduce(path, Lines::new(Cof), options, reducer, report, progress),
     }
 }

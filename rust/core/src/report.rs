@@ -25,6 +25,8 @@ pub enum Skip {
     TcpSegment,
     /// A piece of a fragmented IP packet, which is counted by itself once it is whole.
     IpFragment,
+    /// A log row of one record: the response it belongs to is counted by itself once it is whole.
+    ResponsePart,
     /// A text line that is a comment, a header or blank.
     Comment,
     /// A log row of a query that nobody answered.
@@ -97,7 +99,7 @@ names!(Skip {
     Query => "query", Opcode => "opcode_not_query", LinkLayer => "link_layer", NoTime => "no_time", OtherMessage => "other_message",
     NotIp => "not_ip", NotUdp => "not_udp",
     OtherPort => "other_port", TcpSegment => "tcp_segment", IpFragment => "ip_fragment",
-    Comment => "comment", Unanswered => "unanswered_query", OtherClass => "class_not_in",
+    ResponsePart => "response_part", Comment => "comment", Unanswered => "unanswered_query", OtherClass => "class_not_in",
     OtherLog => "other_log", OutsideTime => "outside_time",
 });
 

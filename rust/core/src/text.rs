@@ -1,8 +1,11 @@
 //! Line by line through text files, and times and addresses as text.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
+use std::ops::Deref;
 
 use memchr::{memchr, memrchr};
+use serde::Deserialize;
 
 use crate::chunks::{Broken, Framing, Records};
 use crate::link::Address;
@@ -18,6 +21,12 @@ pub trait LineFormat: Clone + Send {
     const HEADER: Option<u8> = None;
 
     fn learn(&mut self, _header: &str) {}
+
+    /// How many of `bytes`, which are whole lines, may be read by themselves: for formats in which
+    /// several lines make one response. What is left waits for more, so 0 is not for long lines.
+    fn whole(&self, bytes: &[u8]) -> usize {
+        bytes.len()
+    }
 }
 
 /// A line format that `S` can take in.
@@ -27,6 +36,24 @@ pub trait TakeLine<S>: LineFormat {
     /// # Errors
     /// What is wrong with it.
     fn line(&mut self, text: &str, number: u64, desk: &mut Desk<'_, S>) -> Result<(), Malformed>;
+
+    /// No line follows that belongs to those before: hand over what was put together from several.
+    fn end(&mut self, _desk: &mut Desk<'_, S>) {}
+}
+
+/// A JSON string, borrowed from the line unless it has escapes in it.
+///
+/// Serde borrows a `Cow` only where it is a field by itself: inside an `Option` or a `Vec` it would
+/// be copied, which costs one allocation a field.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Word<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+impl Deref for Word<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Lines as records of a file; places are line numbers from 1.
@@ -75,7 +102,8 @@ impl<L: LineFormat> Lines<L> {
 impl<L: LineFormat> Framing for Lines<L> {
     fn cut(&mut self, bytes: &[u8], last: bool) -> Result<usize, Broken> {
         let end = match memrchr(b'\n', bytes) {
-            Some(end) => end + 1,
+            Some(end) if last => end + 1,
+            Some(end) => self.format.whole(&bytes[..=end]),
             None if last || bytes.len() > MAX_LINE => bytes.len(),
             None => 0,
         };
@@ -112,6 +140,7 @@ impl<S, L: TakeLine<S>> Records<S> for Lines<L> {
                 desk.report.malformed(kind, number);
             }
         });
+        self.format.end(desk);
     }
 }
 
@@ -133,24 +162,38 @@ pub fn in_calendar(time_us: i64) -> Option<i64> {
     Some(time_us).filter(|time_us| (0..YEAR_10000_US).contains(time_us))
 }
 
+/// Digits alone, of a number that fits.
+fn number(text: &str) -> Option<i64> {
+    if text.is_empty() || text.len() > 18 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(text.bytes().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')))
+}
+
 /// Decimal seconds (or milliseconds, which the caller tells apart) since the epoch, digit by digit
 /// to microseconds: no rounding on the way.
 pub fn parse_seconds(text: &str) -> Option<i64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if fraction.len() > 18 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) || whole.starts_with(['-', '+']) {
-        return None;
-    }
-    let micros = format!("{fraction:0<6}");
-    whole.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(micros[..6].parse().ok()?)
+    let Some(dot) = memchr(b'.', text.as_bytes()) else { return number(text)?.checked_mul(1_000_000) };
+    let fraction = &text[dot + 1..];
+    let micros = if fraction.is_empty() {
+        0
+    } else {
+        number(fraction)?; // digits alone, so that cutting them is safe
+        let kept = &fraction[..fraction.len().min(6)];
+        number(kept)? * 10_i64.pow(6 - kept.len() as u32)
+    };
+    number(&text[..dot])?.checked_mul(1_000_000)?.checked_add(micros)
 }
 
-/// `2018-03-24T17:15:20.865716Z`, or the same without fraction, to microseconds.
+/// `2018-03-24T17:15:20.865716Z` to microseconds; also without fraction, and with an offset from
+/// UTC (`+0200`, `-03:30`). A time that names no zone is taken as UTC.
 pub fn parse_iso8601(text: &str) -> Option<i64> {
-    let (date, time) = text.strip_suffix('Z').unwrap_or(text).split_once(['T', ' '])?;
-    let mut parts = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
+    let (date, time) = text.split_once(['T', ' '])?;
+    let (time, offset_minutes) = split_offset(time)?;
+    let mut parts = date.splitn(3, '-').map(number);
     let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
     let mut parts = time.splitn(3, ':');
-    let (hour, minute) = (parts.next()?.parse::<i64>().ok()?, parts.next()?.parse::<i64>().ok()?);
+    let (hour, minute) = (number(parts.next()?)?, number(parts.next()?)?);
     let second = parse_seconds(parts.next()?)?;
     let sane = (1..=12).contains(&month)
         && (1..=31).contains(&day)
@@ -159,7 +202,27 @@ pub fn parse_iso8601(text: &str) -> Option<i64> {
         && second <= 60_999_999
         && (1900..10_000).contains(&year);
     // Checked first: the arithmetic below must not meet a year that somebody made up.
-    sane.then(|| ((days_from_civil(year, month, day) * 24 + hour) * 3600 + minute * 60) * 1_000_000 + second)
+    sane.then(|| {
+        let minutes = (days_from_civil(year, month, day) * 24 + hour) * 60 + minute - offset_minutes;
+        minutes * 60_000_000 + second
+    })
+}
+
+/// A time of day and the minutes by which its zone is ahead of UTC.
+fn split_offset(time: &str) -> Option<(&str, i64)> {
+    if let Some(time) = time.strip_suffix('Z') {
+        return Some((time, 0));
+    }
+    let Some(place) = time.find(['+', '-']) else { return Some((time, 0)) };
+    let (time, zone) = time.split_at(place);
+    let (sign, zone) = (if zone.starts_with('-') { -1 } else { 1 }, &zone[1..]);
+    let (hours, minutes) = match zone.split_once(':') {
+        Some(parts) => parts,
+        None => zone.split_at_checked(2)?,
+    };
+    let minutes = if minutes.is_empty() { 0 } else { number(minutes)? };
+    let hours = number(hours).filter(|hours| *hours < 24 && minutes < 60)?;
+    Some((time, sign * (hours * 60 + minutes)))
 }
 
 /// Days since 1970-01-01 in the Gregorian calendar (H. Hinnant, `chrono`-compatible algorithms).
@@ -185,6 +248,14 @@ mod tests {
         assert_eq!(parse_seconds("1e9"), None);
         assert_eq!(parse_iso8601("2018-03-24T17:15:20.865716Z"), Some(1_521_911_720_865_716));
         assert_eq!(parse_iso8601("2018-13-24T17:15:20Z"), None);
+        for (text, expected) in [("+0200", -120), ("-03:30", 210), ("+00:00", 0), ("", 0), ("-05", 300)] {
+            let ahead = parse_iso8601(&format!("2018-03-24T17:15:20.865716{text}"));
+            assert_eq!(ahead, Some(1_521_911_720_865_716 + expected * 60_000_000), "{text}");
+        }
+        assert_eq!(parse_iso8601("2018-03-24T17:15:20+2"), None);
+        assert_eq!(parse_seconds("1."), Some(1_000_000));
+        assert_eq!(parse_seconds("1.1234567"), Some(1_123_456));
+        assert_eq!((parse_seconds("1.+2"), parse_seconds("+1.2"), parse_seconds("")), (None, None, None));
     }
 
     proptest! {
@@ -193,8 +264,31 @@ mod tests {
             let [year, month, day, hour, minute, second] = &parts[..] else { unreachable!() };
             let _ = parse_iso8601(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}.{fraction}Z"));
             let _ = parse_iso8601(&format!("{year}-03-24T17:15:{second}Z"));
+            let _ = parse_iso8601(&format!("2026-03-24T17:15:20+{hour}:{minute}"));
+            let _ = parse_iso8601(&format!("2026-03-24T17:15:20-{year}"));
             let _ = parse_seconds(&format!("{year}.{fraction}")).and_then(in_calendar);
         }
+
+        #[test]
+        fn any_text_is_a_time_or_refused(text in "\\PC*", tail in "\\PC{0,9}") {
+            for text in [text, format!("1.{tail}"), format!("2026-09-21T14:13:20{tail}"), format!("2026{tail}-1T1:1:1")] {
+                let _ = (parse_seconds(&text), parse_iso8601(&text));
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_borrowed_unless_they_have_escapes() {
+        #[derive(Deserialize)]
+        struct Row<'a> {
+            #[serde(borrow)]
+            plain: Option<Word<'a>>,
+            #[serde(borrow)]
+            list: Vec<Word<'a>>,
+        }
+        let row: Row<'_> = serde_json::from_str(r#"{"plain":"a.test","list":["b","c\u0064"]}"#).unwrap();
+        assert!(matches!(row.plain, Some(Word(Cow::Borrowed("a.test")))));
+        assert!(matches!(&row.list[..], [Word(Cow::Borrowed("b")), Word(Cow::Owned(text))] if text == "cd"));
     }
 
     #[test]

@@ -2,15 +2,18 @@
 //!
 //! A row has the question and a list of answers as bare strings, without owner, type or section.
 //! The owner follows from the chain: the question's name first, then each CNAME's target. Answers
-//! of types that Zeek cuts short (MX without preference, TXT, SOA…) are left out and counted.
+//! of types that Zeek cuts short (MX without preference, TXT, SOA…) are left out and counted. So
+//! are `auth` and `addl` (policy/protocols/dns/auth-addl): strings without owner, type and TTL.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use crate::logged::{self, CutShort};
 use crate::message::{Message, Rdata, Record, Section};
 use crate::rdtype::{self, rcode_code, rdtype_code};
 use crate::report::{Malformed, Skip};
@@ -31,6 +34,10 @@ struct Row<'a> {
     answers: Vec<Cow<'a, str>>,
     ttls: Vec<f64>,
     other_log: bool,
+    /// Authoritative answer, recursion available.
+    flags: (Option<bool>, Option<bool>),
+    n_auth: u64,
+    n_addl: u64,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +61,12 @@ struct Json<'a> {
     rcode_name: Option<Cow<'a, str>>,
     #[serde(rename = "TC")]
     truncated: Option<bool>,
+    #[serde(rename = "AA")]
+    authoritative: Option<bool>,
+    #[serde(rename = "RA")]
+    recursion: Option<bool>,
+    auth: Option<Vec<IgnoredAny>>,
+    addl: Option<Vec<IgnoredAny>>,
     #[serde(borrow)]
     answers: Option<Vec<Cow<'a, str>>>,
     #[serde(rename = "TTLs")]
@@ -72,6 +85,9 @@ impl<'a> Json<'a> {
             qtype: self.qtype.or_else(|| rdtype_code(&self.qtype_name?)),
             rcode: self.rcode.or_else(|| rcode_code(&self.rcode_name?)),
             truncated: self.truncated.unwrap_or_default(),
+            flags: (self.authoritative, self.recursion),
+            n_auth: self.auth.map_or(0, |list| list.len() as u64),
+            n_addl: self.addl.map_or(0, |list| list.len() as u64),
             answers: self.answers.unwrap_or_default(),
             ttls: self.ttls.unwrap_or_default(),
         })
@@ -103,6 +119,10 @@ impl Default for Zeek {
 impl Zeek {
     fn list<'a>(&self, value: &'a str) -> Vec<Cow<'a, str>> {
         if value == self.empty { Vec::new() } else { value.split(&self.set_separator).map(unescape).collect() }
+    }
+
+    fn count(&self, value: &str) -> u64 {
+        if value == self.empty { 0 } else { value.split(&self.set_separator).count() as u64 }
     }
 
     fn row<'a>(&self, line: &'a str) -> Result<Row<'a>, Malformed> {
@@ -138,6 +158,10 @@ impl Zeek {
             "rcode" => row.rcode = Some(u16::try_from(number()?).map_err(|_| Malformed::BadField)?),
             "rcode_name" if row.rcode.is_none() => row.rcode = rcode_code(value),
             "TC" => row.truncated = value == "T",
+            "AA" => row.flags.0 = Some(value == "T"),
+            "RA" => row.flags.1 = Some(value == "T"),
+            "auth" => row.n_auth = self.count(value),
+            "addl" => row.n_addl = self.count(value),
             "answers" => row.answers = self.list(value),
             "TTLs" => {
                 let ttls: Result<_, _> = self.list(value).iter().map(|ttl| ttl.parse()).collect();
@@ -244,12 +268,24 @@ fn take<S: Sink>(row: &Row<'_>, number: u64, desk: &mut Desk<'_, S>) -> Result<(
         desk.report.skip(Skip::Unanswered, number);
     } else {
         let left_out = fill(row, &mut desk.message)?;
-        desk.deliver(&seen, number);
-        if left_out > 0 {
-            desk.report.left_out("rdata_cut_short_by_log", left_out, number);
+        let lost = CutShort { count: left_out, hides_answer: left_out > 0 || row.may_refer() };
+        logged::deliver(desk, &seen, lost, number);
+        for (kind, count) in
+            [("authority_without_owner_and_ttl", row.n_auth), ("additional_without_owner_and_ttl", row.n_addl)]
+        {
+            if count > 0 {
+                desk.report.left_out(kind, count, number);
+            }
         }
     }
     Ok(())
+}
+
+impl Row<'_> {
+    /// May this be a referral? Its `auth` may be name servers then, and lack of answers no failure.
+    fn may_refer(&self) -> bool {
+        self.n_auth > 0 && self.flags == (Some(false), Some(false))
+    }
 }
 
 /// Make a message of a row; returns how many answers had to be left out.
@@ -346,6 +382,21 @@ mod tests {
         );
         assert_eq!(tsv.records[0].rdata, json.records[0].rdata);
         assert_eq!(tsv.name(0), json.name(0));
+    }
+
+    #[test]
+    fn auth_and_addl_are_counted_and_a_referral_is_no_failure() {
+        let mut layout = Zeek::default();
+        layout.learn("#fields\tts\tid.orig_h\tid.resp_h\tquery\tAA\tRA\tauth\taddl");
+        let line = "1.5\t198.18.0.1\t198.18.0.2\ta.test\tF\tF\tns1.a.test,ns2.a.test\t198.18.1.1";
+        let row = parse(line, &layout).unwrap();
+        assert_eq!((row.n_auth, row.n_addl, row.may_refer()), (2, 1, true));
+        let row = parse(
+            r#"{"ts":1.5,"id.orig_h":"198.18.0.1","id.resp_h":"198.18.0.2","AA":true,"RA":false,"auth":["a"],"addl":[]}"#,
+            &layout,
+        );
+        let row = row.unwrap();
+        assert_eq!((row.n_auth, row.n_addl, row.may_refer()), (1, 0, false));
     }
 
     #[test]

@@ -17,8 +17,12 @@ from unflux import _native
 from unflux.errors import UnfluxError
 from unflux.sources.base import AnswerSource, Books, ReadOptions, Source, Tally
 from unflux.sources.cof import PassiveDnsCof
+from unflux.sources.dnscollector import DnsCollector
+from unflux.sources.dnsmonster import DnsMonster
 from unflux.sources.dnstap import Dnstap
+from unflux.sources.eve import SuricataEve
 from unflux.sources.parquet import UnfluxParquet
+from unflux.sources.passivedns import PassiveDnsLog
 from unflux.sources.pcap import Pcap
 from unflux.sources.pcapng import Pcapng
 from unflux.sources.zeek import Zeek
@@ -30,6 +34,10 @@ SOURCES: tuple[Source, ...] = (
     Pcapng(),
     Dnstap(),
     Zeek(),
+    SuricataEve(),
+    DnsCollector(),
+    DnsMonster(),
+    PassiveDnsLog(),
     PassiveDnsCof(),
     UnfluxParquet(),
 )

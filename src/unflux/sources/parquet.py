@@ -33,7 +33,7 @@ class UnfluxParquet:
         table = (file.schema_arrow.metadata or {}).get(b"unflux.table", b"").decode()
         schema = tables.TABLES.get(table)
         if schema is None:
-            return Books(error="this Parquet file was not written by unflux")
+            return Books(error=_stranger(set(file.schema_arrow.names)))
         version = (file.schema_arrow.metadata or {}).get(b"unflux.schema", b"").decode()
         if version != tables.SCHEMA_VERSION:
             return Books(error=f"this table has schema {version}, {tables.SCHEMA_VERSION} is read")
@@ -61,6 +61,16 @@ class UnfluxParquet:
             books["items"] += n_left_out
             books["skipped"]["outside_time"] = {"count": n_left_out, "first": 1}
         return Books.of(books, error)
+
+
+def _stranger(columns: set[str]) -> str:
+    """What to say of somebody else's Parquet file."""
+    if {"query_name", "rcode", "packet_length"} <= columns:
+        return (
+            "this is dnsmonster's Parquet, which holds questions and response codes but no "
+            "answers: let dnsmonster write JSON (its file output), which unflux reads"
+        )
+    return "this Parquet file was not written by unflux"
 
 
 HOUR_US = 3_600_000_000
