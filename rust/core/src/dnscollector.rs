@@ -307,7 +307,7 @@ mod tests {
     const FLAT: &str = r#"{"dns.flags.qr":true,"dns.flags.tc":false,"dns.malformed-packet":false,"dns.opcode":0,"dns.qclass":"IN","dns.qname":"a.test","dns.qtype":"A","dns.rcode":"NOERROR","dns.resource-records.an.1.class":"CH","dns.resource-records.an.1.name":"a.test","dns.resource-records.an.1.rdata":"x","dns.resource-records.an.1.rdatatype":"A","dns.resource-records.an.1.ttl":60,"dns.resource-records.an.0.class":"IN","dns.resource-records.an.0.name":"a.test","dns.resource-records.an.0.rdata":"198.18.1.1","dns.resource-records.an.0.rdatatype":"A","dns.resource-records.an.0.ttl":60,"dns.resource-records.ar":"-","dns.resource-records.ns.0.class":"IN","dns.resource-records.ns.0.name":"test","dns.resource-records.ns.0.rdata":"ns.test","dns.resource-records.ns.0.rdatatype":"NS","dns.resource-records.ns.0.ttl":9,"dnstap.identity":"r1","dnstap.operation":"CLIENT_RESPONSE","dnstap.timestamp-rfc3339ns":"2026-09-21T14:13:20.250000123Z","network.query-ip":"198.18.0.1","network.response-ip":"198.18.0.53"}"#;
 
     fn read(line: &str) -> (Report, usize) {
-        let (options, mut reducer) = (Options::default(), Reducer::new(false));
+        let (options, mut reducer) = (Options::default(), Reducer::default());
         let mut desk = Desk::new(&options, &mut reducer, Pieces::default());
         if let Err(kind) = DnsCollector.line(line, 1, &mut desk) {
             desk.report.malformed(kind, 1);

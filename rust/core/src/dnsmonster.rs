@@ -207,7 +207,7 @@ mod tests {
     const LINE: &str = r#"{"Timestamp":"2026-09-21T14:13:20.25+00:00","DNS":{"Id":7,"Response":true,"Opcode":0,"Truncated":false,"Rcode":0,"Question":[{"Name":"a.test.","Qtype":1,"Qclass":1}],"Answer":[{"Hdr":{"Name":"a.test.","Rrtype":1,"Class":1,"Ttl":60,"Rdlength":4},"A":"198.18.1.1"}],"Ns":[{"Hdr":{"Name":"test.","Rrtype":6,"Class":1,"Ttl":9,"Rdlength":40},"Ns":"ns.test.","Mbox":"h.test.","Serial":1,"Refresh":2,"Retry":3,"Expire":4,"Minttl":5}],"Extra":[{"Hdr":{"Name":".","Rrtype":41,"Class":1232,"Ttl":0,"Rdlength":0},"Option":null}]},"IPVersion":4,"SrcIP":"198.18.0.53","DstIP":"198.18.0.1","Protocol":"udp","PacketLength":100}"#;
 
     fn read(line: &str) -> (Report, usize) {
-        let (options, mut reducer) = (Options::default(), Reducer::new(false));
+        let (options, mut reducer) = (Options::default(), Reducer::default());
         let mut desk = Desk::new(&options, &mut reducer, Pieces::default());
         if let Err(kind) = DnsMonster.line(line, 1, &mut desk) {
             desk.report.malformed(kind, 1);

@@ -12,6 +12,7 @@ pub mod capture;
 pub mod chunks;
 pub mod clients;
 pub mod cof;
+pub mod compose;
 pub mod dnscollector;
 pub mod dnsmonster;
 pub mod dnstap;

@@ -230,7 +230,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(line: &str) -> (Result<(), Malformed>, Report, Vec<Bucket>) {
-        let (options, mut reducer) = (Options::default(), Reducer::new(true));
+        let (options, mut reducer) = (Options::default(), Reducer::default());
         let mut desk = Desk::new(&options, &mut reducer, Pieces::default());
         let result = PassiveDns.line(line, 1, &mut desk);
         let report = desk.report;

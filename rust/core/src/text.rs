@@ -149,6 +149,11 @@ pub fn address(address: &Address) -> String {
     Ipv6Addr::from(*address).to_canonical().to_string()
 }
 
+/// Is it an IPv4 address in its mapped form?
+pub fn is_ipv4(address: &Address) -> bool {
+    address.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF])
+}
+
 pub fn parse_address(text: &str) -> Option<Address> {
     Some(match text.parse().ok()? {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),

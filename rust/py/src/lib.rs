@@ -9,7 +9,7 @@ use arrow_pyarrow::{PyArrowType, ToPyArrow};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use unflux_core::{answers, clients, enrich, formats, input, reduce, report, rollup, sightings, source};
+use unflux_core::{answers, clients, compose, enrich, formats, input, reduce, report, rollup, sightings, source};
 
 type Batch = PyArrowType<RecordBatch>;
 type Batches<'py> = Vec<Bound<'py, PyAny>>;
@@ -318,6 +318,29 @@ fn roll_up<'py>(
     rolled.map_err(PyValueError::new_err)?.to_pyarrow(py)
 }
 
+/// Rows of the answers table as bytes: records of a pcap file, frames of dnstap, rows of Zeek's log.
+///
+/// The rows of one response must stand together. Raises ValueError for what cannot be written.
+#[pyfunction]
+#[pyo3(name = "compose")]
+fn composed<'py>(py: Python<'py>, batch: Batch, form: &str) -> PyResult<Bound<'py, PyBytes>> {
+    let form = compose::Form::from_name(form)
+        .ok_or_else(|| PyValueError::new_err(format!("form is pcap, dnstap or zeek, not {form:?}")))?;
+    let mut composer = compose::Composer::new(form);
+    let mut report = report::Report::default();
+    py.detach(|| answers::import(&batch.0, &mut composer, &mut report)).map_err(PyValueError::new_err)?;
+    match report.malformed.values().next() {
+        Some(tally) => Err(PyValueError::new_err(format!("response {} of the batch is malformed", tally.first))),
+        None => Ok(PyBytes::new(py, &composer.out)),
+    }
+}
+
+/// The columns of the Zeek log that `compose` writes.
+#[pyfunction]
+fn zeek_fields() -> Vec<&'static str> {
+    compose::ZEEK_FIELDS.to_vec()
+}
+
 /// Kinds of skipped and malformed items, for the documentation and its test.
 #[pyfunction]
 fn kinds() -> HashMap<&'static str, Vec<&'static str>> {
@@ -339,6 +362,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(head, module)?)?;
     module.add_function(wrap_pyfunction!(locate, module)?)?;
     module.add_function(wrap_pyfunction!(roll_up, module)?)?;
+    module.add_function(wrap_pyfunction!(composed, module)?)?;
+    module.add_function(wrap_pyfunction!(zeek_fields, module)?)?;
     module.add_function(wrap_pyfunction!(kinds, module)?)?;
     Ok(())
 }
