@@ -72,9 +72,7 @@ def files() -> dict[str, bytes]:
     for name in ("zeek", "eve", "dnscollector", "dnsmonster", "passivedns"):
         for number, sample in enumerate(sorted((samples / name).glob("[!g]*"))):
             made[f"{name}_{number}"] = sample.read_bytes()[:4000]
-    return {
-        name: bytes([FORMATS[name.split("_")[0]]]) + content for name, content in made.items()
-    }
+    return {name: bytes([FORMATS[name.split("_")[0]]]) + content for name, content in made.items()}
 
 
 def pieces() -> dict[str, bytes]:

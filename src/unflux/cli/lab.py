@@ -1,0 +1,85 @@
+"""`unflux lab`: the emulated flux world."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from unflux.cli import common
+from unflux.lab import scenarios
+from unflux.lab.synth.run import OnSlice, synth
+
+app = typer.Typer(help="The emulated flux world: scenarios, and data with its truth.")
+
+ScenarioName = Annotated[
+    str,
+    typer.Argument(help="A scenario that comes with unflux (`unflux lab scenarios`), or a file."),
+]
+
+
+def register(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="lab")
+
+
+@app.command("scenarios")
+def list_scenarios() -> None:
+    """List the scenarios and presets that come with unflux."""
+    with common.clean_end():
+        for name in scenarios.names():
+            one = scenarios.load(name)
+            print(f"{name:12} {one.title} ({one.hours:g} h)")
+        print("\npresets:")
+        for name, preset in scenarios.presets().items():
+            print(f"{name:12} {'flux' if preset.get('flux') else '    '}  {preset['about']}")
+
+
+@app.command()
+def show(name: ScenarioName) -> None:
+    """Print a scenario, or a preset, to copy and change."""
+    with common.clean_end():
+        if name == "presets":
+            sys.stdout.write(scenarios.text_of_presets())
+        else:
+            sys.stdout.write(scenarios.text_of(name))
+
+
+@app.command("synth")
+def synthesise(
+    scenario: ScenarioName,
+    out: Annotated[Path, typer.Option(help="A new directory for everything.")],
+    hours: Annotated[
+        float | None, typer.Option(help="How long; the scenario's own by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed is another world of the same kind.")] = 1,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", help="parquet, pcap, dnstap, zeek, cof; several times. Default: parquet."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, validation or test: other networks, another week.")
+    ] = None,
+) -> None:
+    """Play a scenario on a virtual clock: labelled captures and tables, in seconds."""
+    if hours is not None and not 0 < hours <= scenarios.LIMITS["hours"][1]:
+        raise typer.BadParameter(f"--hours is above 0 and at most {scenarios.LIMITS['hours'][1]}")
+    with common.clean_end():
+        drawn = scenarios.load(scenario, seed=seed, hours=hours, split=split)
+        with Progress(
+            TextColumn("playing"), BarColumn(), TextColumn("{task.completed:.1f} h"),
+            TimeRemainingColumn(), console=common.errors, disable=not sys.stderr.isatty(),
+        ) as bar:  # fmt: skip
+            task = bar.add_task("playing", total=drawn.hours)
+
+            def on_slice(done_h: float, _total_h: float) -> None:
+                bar.update(task, completed=done_h)
+
+            step: OnSlice = on_slice
+            made = synth(drawn, out, formats or ["parquet"], step)
+        print(f"{made.directory}: {made.responses} responses, {made.names} labelled names, "
+              f"{made.flux_names} of them flux")  # fmt: skip

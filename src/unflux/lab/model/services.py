@@ -1,0 +1,286 @@
+"""What one operator answers: a flux network, a delivery network, a pool, plain hosting.
+
+All of them are the same machine with other settings, which is the point: whoever rotates addresses
+out of a list looks alike, and only *which* list, how it changes and how it is spread differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from unflux.lab.model.hashing import below, below_one, mix, mix_one, uniform, uniform_one
+from unflux.lab.model.population import Habits, Population
+
+I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
+MAX_EXHAUSTIVE = 96
+"""Live lists up to this long are shuffled whole; from longer ones places are drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a preset or a scenario can say about a service; `docs/lab/synth.md` explains.
+
+    Ranges ``[low, high]`` in a scenario are drawn once per service, so that no number is a label.
+    """
+
+    flux: bool = False
+    verdict: str = "not_flux"
+    domains: int = 1
+    sub_networks: int = 1
+    # Addresses
+    rdtype: str = "A"
+    k: int = 1
+    ttl_s: int = 300
+    rotation_s: float = 300.0
+    selection: str = "random"
+    step: int = 1
+    population: int = 1000
+    list_size: int = 40
+    refresh_s: float = 300.0
+    stay_h: float = 0.0
+    lifetime_h: float = 0.0
+    lease_h: float = 0.0
+    uptime: float = 1.0
+    asns: int = 0
+    networks: tuple[str, ...] = ("access",)
+    bogon_ratio: float = 0.0
+    failure_ratio: float = 0.0
+    # Names
+    chain: tuple[int, ...] = ()
+    targets: int = 1
+    switch_s: float = 0.0
+    shared_zone: str = ""
+    labels: tuple[str, ...] = ()
+    exists: bool = True
+    # Name servers
+    ns: str = "static"
+    ns_count: int = 2
+    ns_ttl_s: int = 86_400
+    ns_period_s: float = 0.0
+    ns_rename: bool = False
+    ns_shared: bool = True
+    ns_from_h: float = 0.0
+    delegation_ttl_s: int = 86_400
+    # Life
+    start_h: float = 0.0
+    end_h: float = 0.0
+    takedowns_per_day: float = 0.0
+    # Demand
+    visits_per_h: float = 10.0
+    infected: int = 0
+    poll_s: float = 600.0
+    popularity: float = 0.0
+
+
+SETTING_NAMES = frozenset(one.name for one in fields(Settings))
+SELECTIONS = ("random", "slide", "fixed")
+NS_KINDS = ("static", "rotating")
+RDTYPES = ("A", "AAAA", "HTTPS", "MX")
+BOGONS = ("10.0.0.0/8", "192.168.0.0/16", "100.64.0.0/10")
+
+
+@dataclass(slots=True)
+class Group:
+    """A sub-network: hosts of its own, and the live lists of the slice of time at hand."""
+
+    population: Population
+    ticks: F64 = field(default_factory=lambda: np.zeros(0))
+    """Times at which the list was renewed, ascending; the first is at or before the slice."""
+    lists: list[list[int]] = field(default_factory=list)
+    """Addresses published from each tick on."""
+    first: list[int] = field(default_factory=list)
+    """The very first list: what never changes is taken from it."""
+
+
+class Service:
+    """One operator with its hosts: advanced slice by slice, asked for its answers in between."""
+
+    def __init__(self, name: str, settings: Settings, seed: int) -> None:
+        self.name, self.settings, self.seed = name, settings, seed
+        self.groups = [
+            Group(Population(self._habits(), mix_one(seed, 100, number) >> 1))
+            for number in range(max(settings.sub_networks, settings.targets))
+        ]
+        self.takedowns: list[tuple[float, int]] = []
+        """(time, address) of the hosts taken down in the slice at hand."""
+
+    def _habits(self) -> Habits:
+        one = self.settings
+        return Habits(
+            size=one.population,
+            kinds=one.networks,
+            n_asns=one.asns,
+            lifetime_h=one.lifetime_h,
+            lease_h=one.lease_h,
+            uptime=one.uptime,
+            list_size=one.list_size,
+            stay_h=one.stay_h,
+            v6=one.rdtype == "AAAA",
+        )
+
+    @property
+    def is_still(self) -> bool:
+        """Nothing about its hosts ever changes."""
+        one = self.settings
+        return not (one.lifetime_h or one.lease_h or one.stay_h) and one.uptime >= 1
+
+    def advance(self, from_s: float, to_s: float) -> None:
+        """Make the live lists for a slice of time."""
+        self.takedowns = []
+        every = self.settings.refresh_s
+        needed_s = from_s - self.memory_s - every
+        for number, group in enumerate(self.groups):
+            if self.is_still and group.lists:
+                continue
+            known = (
+                group.ticks[-1] if len(group.ticks) else np.floor(needed_s / every) * every - every
+            )
+            ticks = np.arange(known + every, to_s, every)
+            if self.is_still:
+                ticks = ticks[:1]
+            for tick in ticks:
+                self._tick(number, group, float(tick))
+            group.ticks = np.concatenate([group.ticks, ticks])
+            old = max(int(np.searchsorted(group.ticks, needed_s, side="right")) - 1, 0)
+            group.ticks, group.lists = group.ticks[old:], group.lists[old:]
+
+    @property
+    def memory_s(self) -> float:
+        """How long ago a list may have been published out of which something is served now."""
+        one = self.settings
+        if one.selection == "fixed" or one.rotation_s <= 0:
+            return 0.0
+        steps = one.k / one.step + 1 if one.selection == "slide" and one.step else 1
+        return one.rotation_s * steps
+
+    def _tick(self, number: int, group: Group, now_s: float) -> None:
+        people = group.population
+        rate = self.settings.takedowns_per_day * self.settings.refresh_s / 86_400
+        if rate and len(people.members) and uniform_one(self.seed, 101, number, int(now_s)) < rate:
+            place = below_one(len(people.members), self.seed, 102, number, int(now_s))
+            victim = people.members[[place]]
+            self.takedowns += [(now_s, address) for address in people.addresses(victim, now_s)]
+            people.remove(victim)
+        people.advance(now_s)
+        group.lists.append(people.addresses(people.members, now_s))
+        if not group.first:
+            group.first = group.lists[0]
+
+    def list_at(self, group: int, now_s: float) -> list[int]:
+        """The live list of a sub-network at a time of the slice."""
+        one = self.groups[group]
+        place = int(np.searchsorted(one.ticks, now_s, side="right")) - 1
+        return one.lists[max(place, 0)]
+
+    def group_of(self, domains: I64) -> I64:
+        """The sub-network that each domain belongs to."""
+        return domains % max(self.settings.sub_networks, 1)
+
+    def steps(self, domains: I64, times: F64) -> I64:
+        """Which version of its addresses each domain has at each time.
+
+        The same step is the same answer. With a rotation of 0, each query has its own.
+        """
+        one = self.settings
+        if one.selection == "fixed":
+            return np.zeros(len(domains), np.int64)
+        if one.rotation_s <= 0:
+            return (times * 1e6).astype(np.int64)
+        phase = uniform(self.seed, 103, domains) * one.rotation_s
+        return np.floor((times + phase) / one.rotation_s).astype(np.int64)
+
+    def starts(self, domains: I64, steps: I64, times: F64) -> F64:
+        """When each step began; for queries that are each answered anew, their own time."""
+        one = self.settings
+        if one.selection == "fixed" or one.rotation_s <= 0:
+            return times
+        return steps * one.rotation_s - uniform(self.seed, 103, domains) * one.rotation_s
+
+    def step_starts(self, domain: int, from_s: float, to_s: float) -> Iterator[float]:
+        """When in a slice a domain's addresses change by the clock."""
+        one = self.settings
+        if one.selection == "fixed" or one.rotation_s <= 0:
+            return
+        phase = uniform_one(self.seed, 103, domain) * one.rotation_s
+        first = np.ceil((from_s + phase) / one.rotation_s)
+        for step in np.arange(first, (to_s + phase) / one.rotation_s):
+            yield float(step * one.rotation_s - phase)
+
+    def pick(self, domains: I64, groups: I64, steps: I64, times: F64, k: int) -> list[list[int]]:
+        """The addresses of each answer: at most `k`, each once.
+
+        They are chosen when their step begins and stay until it ends, whoever asks in between.
+        """
+        one = self.settings
+        if one.selection == "slide" and one.step:
+            return self._slide(domains, groups, steps, times, k)
+        starts = self.starts(domains, steps, times)
+        found: list[list[int]] = [[]] * len(domains)
+        for group in np.unique(groups):
+            mine = np.flatnonzero(groups == group)
+            ticks = self._ticks(int(group), starts[mine])
+            for tick in np.unique(ticks):
+                rows = mine[ticks == tick]
+                live = self._list(int(group), int(tick))
+                picked = self._pick_of(live, domains[rows], steps[rows], k)
+                for row, places in zip(rows.tolist(), picked, strict=True):
+                    found[row] = [live[place] for place in places]
+        return found
+
+    def _ticks(self, group: int, times: F64) -> I64:
+        """Which list of a sub-network was the last one before each time; -1: the very first."""
+        if self.settings.selection == "fixed":
+            return np.full(len(times), -1, np.int64)
+        ticks = np.searchsorted(self.groups[group].ticks, times, side="right") - 1
+        return np.maximum(ticks, 0).astype(np.int64)
+
+    def _list(self, group: int, tick: int) -> list[int]:
+        one = self.groups[group]
+        return one.first if tick < 0 else one.lists[tick]
+
+    def _pick_of(self, live: list[int], domains: I64, steps: I64, k: int) -> list[list[int]]:
+        """Places in one live list, for each answer."""
+        n = len(live)
+        selection = self.settings.selection
+        if not n or (selection == "fixed" and n <= k):
+            return [list(range(n))] * len(domains)
+        if selection == "slide":  # without a step: a host of its own for each domain
+            drawn = below(n, self.seed, 106, domains[:, None], np.arange(k))
+        elif n <= MAX_EXHAUSTIVE:
+            order = mix(self.seed, 105, domains[:, None], steps[:, None], np.arange(n))
+            places: list[list[int]] = np.argsort(order, axis=1, kind="stable")[:, :k].tolist()
+            return places
+        else:
+            slots = np.arange(max(2 * k, 8))
+            drawn = below(n, self.seed, 104, domains[:, None], steps[:, None], slots)
+        return [list(dict.fromkeys(row))[:k] for row in drawn.tolist()]
+
+    def _slide(self, domains: I64, groups: I64, steps: I64, times: F64, k: int) -> list[list[int]]:
+        """A window over an endless row of hosts: `step` of the `k` are new each time.
+
+        A host is chosen when the window reaches it, out of the list of that time.
+        """
+        width = self.settings.step
+        slots = steps[:, None] * width + np.arange(k)
+        entered = np.minimum(-((k - 1 - slots) // width), steps[:, None])
+        shape = slots.shape
+        since = self.starts(np.repeat(domains, k), entered.ravel(), np.repeat(times, k)).reshape(
+            shape
+        )
+        chance = mix(self.seed, 106, domains[:, None], slots).astype(object)
+        found = []
+        for row in range(len(domains)):
+            group = int(groups[row])
+            hosts = []
+            for tick, number in zip(
+                self._ticks(group, since[row]).tolist(), chance[row], strict=True
+            ):
+                live = self._list(group, tick)
+                hosts.append(live[number % len(live)])
+            found.append(list(dict.fromkeys(hosts)))
+        return found

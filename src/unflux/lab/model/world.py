@@ -1,0 +1,436 @@
+"""The whole emulated Internet of a scenario: names, zones, servers, and what they answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+import numpy as np
+import numpy.typing as npt
+
+from unflux.lab.model import plan
+from unflux.lab.model.hashing import below_one, mix, mix_one, uniform, uniform_one
+from unflux.lab.model.services import BOGONS, Service, Settings
+from unflux.lab.model.store import (
+    ADDITIONAL,
+    ANSWER,
+    AUTHORITY,
+    Record,
+    Versions,
+    Words,
+)
+
+I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
+
+ADDRESSES, ALIAS, NO_DATA, NO_NAME, DELEGATION = range(5)
+"""What a unit is: the things that a resolver caches one by one."""
+
+RCODES = ("NOERROR", "SERVFAIL", "NXDOMAIN")
+NEGATIVE_TTL_S = 900
+"""SOA minimum of every zone (RFC 2308 §5 recommends one to three hours; operators use less)."""
+TLDS = ("test.", "example.")
+SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "or")]
+V6_INFRASTRUCTURE = int(plan.LAB_V6[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A name that clients ask for."""
+
+    name: str
+    service: int
+    domain: int
+    group: int
+    zone: int
+
+
+class World:
+    """Everything that can be asked, and the answer to it at any time of the slice at hand."""
+
+    def __init__(self, services: list[tuple[str, Settings]], seed: int, start_s: float) -> None:
+        self.seed, self.start_s = seed, start_s
+        self.services = [
+            Service(name, settings, mix_one(seed, 1, number) >> 1)
+            for number, (name, settings) in enumerate(services)
+        ]
+        self.names, self.rdata, self.rdtypes = Words(), Words(), Words()
+        self.versions = Versions()
+        self.named: list[Named] = []
+        self.questions: list[tuple[int, int, int]] = []
+        """(named, unit, rdtype): what can be asked."""
+        self._units: list[tuple[int, int, int, int, int, int]] = []
+        self._zones: list[tuple[int, int, int]] = []
+        self._still: dict[int, int] = {}
+        """Versions of units that never change."""
+        self._targets: dict[int, list[int]] = {}
+        self._taken: set[str] = set()
+        self._homes: dict[str, str] = {}
+        """Where the name servers of a service have their names, by service."""
+        self._tld_zone = [self._zone(tld, -1, -1) for tld in TLDS]
+        for number in range(len(self.services)):
+            self._build(number)
+        units = np.array(self._units, np.int64).reshape(-1, 6)
+        self.unit_kind, self.unit_owner, self.unit_service = units[:, 0], units[:, 1], units[:, 2]
+        self.unit_domain, self.unit_zone, self.unit_target = units[:, 3], units[:, 4], units[:, 5]
+        zones = np.array(self._zones, np.int64).reshape(-1, 3)
+        self.zone_name, self.zone_service, self.zone_domain = zones[:, 0], zones[:, 1], zones[:, 2]
+        self.zone_delegation = np.full(len(zones), -1, np.int64)
+        delegations = np.flatnonzero(self.unit_kind == DELEGATION)
+        self.zone_delegation[self.unit_zone[delegations]] = delegations
+
+    # Building
+
+    def _unit(
+        self, kind: int, owner: str, service: int, domain: int, zone: int, target: int = 0
+    ) -> int:
+        self._units.append((kind, self.names.number(owner), service, domain, zone, target))
+        return len(self._units) - 1
+
+    def _zone(self, name: str, service: int, domain: int) -> int:
+        self._zones.append((self.names.number(name), service, domain))
+        zone = len(self._zones) - 1
+        if service >= 0:
+            self._unit(DELEGATION, name, service, domain, zone)
+        return zone
+
+    def label(self, *keys: int) -> str:
+        """A label like any other: flux and plain names are made by the same rule."""
+        chance = mix_one(self.seed, 2, *keys)
+        chance, n_more = divmod(chance, 4)
+        parts = []
+        for _ in range(2 + n_more):
+            chance, place = divmod(chance, len(SYLLABLES))
+            parts.append(SYLLABLES[place])
+        return "".join(parts)
+
+    def _new_domain(self, *keys: int) -> str:
+        """A registered domain that nobody has yet."""
+        for attempt in range(1_000):
+            tld = TLDS[below_one(len(TLDS), self.seed, 3, attempt, *keys)]
+            text = f"{self.label(attempt, *keys)}{attempt or ''}.{tld}"
+            if text not in self._taken:
+                self._taken.add(text)
+                return text
+        raise RuntimeError("no free domain name: the scenario has too many domains")
+
+    def _build(self, number: int) -> None:
+        service = self.services[number]
+        one = service.settings
+        own_zone = -1
+        if one.shared_zone or one.chain:
+            own_zone = self._zone(self._new_domain(number, -1), number, -1)
+        for domain in range(one.domains):
+            self._build_domain(number, domain, own_zone)
+
+    def _build_domain(self, number: int, domain: int, own_zone: int) -> None:
+        service = self.services[number]
+        one = service.settings
+        if one.shared_zone:
+            zone = own_zone
+            parent = self.names.texts[self._zones[zone][0]]
+            fqdn = f"{one.shared_zone.format(n=domain, label=self.label(number, domain))}.{parent}"
+        elif not one.exists:
+            zone = self._tld_zone[domain % len(TLDS)]
+            fqdn = self._new_domain(number, domain)
+        else:
+            apex = self._new_domain(number, domain)
+            zone = self._zone(apex, number, domain)
+            choices = one.labels or ("", "www")
+            label = choices[below_one(len(choices), self.seed, 4, number, domain)]
+            label = label.format(n=domain, label=self.label(number, domain, 7))
+            fqdn = f"{label}.{apex}" if label else apex
+        group = domain % max(one.sub_networks, 1)
+        self.named.append(Named(fqdn, number, domain, group, zone))
+        self._ask(fqdn, number, domain, zone, own_zone)
+
+    def _ask(self, fqdn: str, number: int, domain: int, zone: int, own_zone: int) -> None:
+        one = self.services[number].settings
+        named = len(self.named) - 1
+        rdtype = self.rdtypes.number
+        if not one.exists:
+            unit = self._unit(NO_NAME, fqdn, number, domain, zone)
+            self.questions.append((named, unit, rdtype("A")))
+            return
+        first = self._chain(fqdn, number, domain, zone, own_zone) if one.chain else -1
+        if first < 0:
+            first = self._unit(ADDRESSES, fqdn, number, domain, zone)
+        self.questions.append((named, first, rdtype(one.rdtype)))
+        if one.rdtype == "HTTPS":  # browsers ask for both; the addresses are the same hosts
+            unit = self._unit(ADDRESSES, fqdn, number, domain, zone, target=-1)
+            self.questions.append((named, unit, rdtype("A")))
+        elif not one.chain:
+            other = "AAAA" if one.rdtype == "A" else "A"
+            unit = self._unit(NO_DATA, fqdn, number, domain, zone)
+            self.questions.append((named, unit, rdtype(other)))
+
+    def _chain(self, fqdn: str, number: int, domain: int, zone: int, own_zone: int) -> int:
+        """CNAMEs from the domain into the operator's own zone, to one of several targets."""
+        one = self.services[number].settings
+        edge = self.names.texts[self._zones[own_zone][0]]
+        label = self.label(number, domain, 8)
+        ends = [
+            self._unit(ADDRESSES, f"{label}.e{target}.{edge}", number, domain, own_zone, target)
+            for target in range(one.targets)
+        ]
+        for place in range(len(one.chain) - 1, 0, -1):
+            alias = self._unit(ALIAS, f"{label}.a{place}.{edge}", number, domain, own_zone, place)
+            self._targets[alias] = ends
+            ends = [alias]
+        first = self._unit(ALIAS, fqdn, number, domain, zone, 0)
+        self._targets[first] = ends
+        return first
+
+    # Time
+
+    def advance(self, from_s: float, to_s: float) -> None:
+        """Let all hosts live through a slice of time."""
+        for service in self.services:
+            service.advance(from_s, to_s)
+
+    def fetch(self, units: I64, times: F64) -> tuple[I64, I64]:
+        """What the authoritative side answers: versions, and how long caches keep each."""
+        versions = np.full(len(units), -1, np.int64)
+        for kind, make in (
+            (ADDRESSES, self._address_versions),
+            (ALIAS, self._alias_versions),
+            (NO_DATA, self._negative_versions),
+            (NO_NAME, self._negative_versions),
+            (DELEGATION, self._delegation_versions),
+        ):
+            mine = np.flatnonzero(self.unit_kind[units] == kind)
+            if len(mine):
+                versions[mine] = make(units[mine], times[mine])
+        cached = self.versions.cached_s
+        return versions, np.fromiter((cached[one] for one in versions), np.int64, len(versions))
+
+    def _address_versions(self, units: I64, times: F64) -> I64:
+        found = np.full(len(units), -1, np.int64)
+        for number in np.unique(self.unit_service[units]):
+            mine = np.flatnonzero(self.unit_service[units] == number)
+            found[mine] = self._of_service(int(number), units[mine], times[mine])
+        return found
+
+    def _of_service(self, number: int, units: I64, times: F64) -> I64:
+        service = self.services[number]
+        one = service.settings
+        still = one.selection == "fixed" and service.is_still
+        if still and not (one.start_h or one.end_h or one.failure_ratio):
+            known = np.array([self._still.get(int(unit), -1) for unit in units], np.int64)
+            missing = np.flatnonzero(known < 0)
+            if len(missing):
+                known[missing] = self._made(service, units[missing], times[missing])
+                fresh = zip(units[missing].tolist(), known[missing].tolist(), strict=True)
+                self._still.update(fresh)
+            return known
+        return self._made(service, units, times)
+
+    def _made(self, service: Service, units: I64, times: F64) -> I64:
+        """New versions, one for each domain and step among these, whoever asks."""
+        one = service.settings
+        domains = self.unit_domain[units]
+        steps = service.steps(domains, times)
+        keys = np.stack([units, steps, self._life(one, times)], axis=1)
+        _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        groups = self._groups(service, units[first])
+        picked = service.pick(domains[first], groups, steps[first], times[first], one.k)
+        made = [
+            self._address_version(
+                service, int(units[row]), float(times[row]), int(steps[row]), list_
+            )
+            for row, list_ in zip(first, picked, strict=True)
+        ]
+        versions = np.array(made, np.int64)[inverse.reshape(-1)]
+        failed = uniform(service.seed, 201, units, (times * 1e3).astype(np.int64))
+        if one.failure_ratio and (failed < one.failure_ratio).any():
+            versions[failed < one.failure_ratio] = self._failure()
+        return versions
+
+    def _life(self, one: Settings, times: F64) -> I64:
+        """0 before a service starts, 1 while it is there, 2 after its end."""
+        hours = times / 3600 - self.start_s / 3600
+        after = (hours >= one.end_h) if one.end_h else np.zeros(len(times), bool)
+        return np.where(after, 2, np.where(hours < one.start_h, 0, 1)).astype(np.int64)
+
+    def _groups(self, service: Service, units: I64) -> I64:
+        if service.settings.targets > 1:
+            return np.maximum(self.unit_target[units], 0)
+        return service.group_of(self.unit_domain[units])
+
+    def _address_version(
+        self, service: Service, unit: int, now_s: float, step: int, addresses: list[int]
+    ) -> int:
+        one = service.settings
+        life = int(self._life(one, np.array([now_s]))[0]) if one.start_h or one.end_h else 1
+        if life == 2:
+            return self._negative(unit, "NXDOMAIN")
+        if life == 0:  # asleep: one parked address, as registrars and waiting operators do
+            addresses = [self._infrastructure(9, service.seed)]
+        owner = int(self.unit_owner[unit])
+        rdtype = one.rdtype
+        if rdtype == "HTTPS" and self.unit_target[unit] == -1:
+            rdtype = "A"
+        texts = [self._decoy(service, unit, step, place) or plan.text_of(address)
+                 for place, address in enumerate(addresses)]  # fmt: skip
+        if rdtype == "HTTPS":
+            texts = [f'1 . alpn="h2" ipv4hint={",".join(texts)}'] if texts else []
+        number = self.rdtypes.number(rdtype)
+        records = [
+            Record(ANSWER, owner, number, one.ttl_s, self.rdata.number(text)) for text in texts
+        ]
+        return self.versions.add(records, one.ttl_s)
+
+    def _decoy(self, service: Service, unit: int, step: int, place: int) -> str | None:
+        """Some operators mix in addresses that cannot be agents (Akamai 2017)."""
+        one = service.settings
+        if not one.bogon_ratio:
+            return None
+        if uniform_one(service.seed, 202, unit, step, place) >= one.bogon_ratio:
+            return None
+        network = ip_network(BOGONS[below_one(len(BOGONS), service.seed, 203, unit, step, place)])
+        offset = below_one(network.num_addresses - 2, service.seed, 204, unit, step, place)
+        return str(network[offset + 1])
+
+    def _alias_versions(self, units: I64, times: F64) -> I64:
+        made: dict[tuple[int, int], int] = {}
+        found = []
+        for unit, now_s in zip(units.tolist(), times.tolist(), strict=True):
+            service = self.services[int(self.unit_service[unit])]
+            one = service.settings
+            ends = self._targets[unit]
+            place = 0
+            if len(ends) > 1:
+                step = int(now_s // one.switch_s) if one.switch_s else 0
+                place = below_one(len(ends), service.seed, 205, unit, step)
+            if (unit, place) not in made:
+                made[unit, place] = self._alias(unit, ends[place], one)
+            found.append(made[unit, place])
+        return np.array(found, np.int64)
+
+    def _alias(self, unit: int, target: int, one: Settings) -> int:
+        ttl_s = one.chain[int(self.unit_target[unit])]
+        text = self.names.texts[int(self.unit_owner[target])]
+        record = Record(
+            ANSWER, int(self.unit_owner[unit]), self.rdtypes.number("CNAME"), ttl_s,
+            self.rdata.number(text),
+        )  # fmt: skip
+        return self.versions.add([record], ttl_s, next_unit=target)
+
+    def _negative_versions(self, units: I64, times: F64) -> I64:
+        found = []
+        for unit in units.tolist():
+            if unit not in self._still:
+                kind = "NXDOMAIN" if self.unit_kind[unit] == NO_NAME else "NOERROR"
+                self._still[unit] = self._negative(unit, kind)
+            found.append(self._still[unit])
+        return np.array(found, np.int64)
+
+    def _negative(self, unit: int, rcode: str) -> int:
+        zone = int(self.unit_zone[unit])
+        owner = int(self.zone_name[zone])
+        name = self.names.texts[owner]
+        soa = f"ns1.{name} hostmaster.{name} 1 7200 3600 1209600 {NEGATIVE_TTL_S}"
+        record = Record(
+            AUTHORITY, owner, self.rdtypes.number("SOA"), NEGATIVE_TTL_S, self.rdata.number(soa)
+        )
+        return self.versions.add([record], NEGATIVE_TTL_S, RCODES.index(rcode))
+
+    def _failure(self) -> int:
+        if -1 not in self._still:
+            self._still[-1] = self.versions.add([], 0, RCODES.index("SERVFAIL"))
+        return self._still[-1]
+
+    def drop_all_but(self, versions: I64) -> I64:
+        """Forget versions that nobody serves any more; returns new numbers by old ones."""
+        still = np.array(list(self._still.values()), np.int64)
+        moved = self.versions.keep(np.unique(np.concatenate([versions, still])))
+        self._still = {unit: int(moved[version]) for unit, version in self._still.items()}
+        return moved
+
+    # Name servers
+
+    def _infrastructure(self, *keys: int) -> int:
+        """An address of the lab's own network, for fixed servers."""
+        return plan.INFRASTRUCTURE + below_one(1 << 13, self.seed, 5, *keys)
+
+    def ns_step(self, units: I64, times: F64) -> I64:
+        """Which version of its name servers the zone of each delegation unit has."""
+        found = np.zeros(len(units), np.int64)
+        for place, (unit, now_s) in enumerate(zip(units.tolist(), times.tolist(), strict=True)):
+            one = self.services[int(self.unit_service[unit])].settings
+            hours = (now_s - self.start_s) / 3600
+            if one.ns == "rotating" and hours >= one.ns_from_h:
+                found[place] = int(now_s // one.ns_period_s)
+        return found
+
+    def _delegation_versions(self, units: I64, times: F64) -> I64:
+        steps = self.ns_step(units, times)
+        made: dict[tuple[int, int], int] = {}
+        found = []
+        rows = zip(units.tolist(), steps.tolist(), times.tolist(), strict=True)
+        for unit, step, now_s in rows:
+            if step == 0 and unit in self._still:
+                found.append(self._still[unit])
+                continue
+            if (unit, step) not in made:
+                made[unit, step] = self._delegation(unit, step, now_s)
+                if step == 0:
+                    self._still[unit] = made[unit, step]
+            found.append(made[unit, step])
+        return np.array(found, np.int64)
+
+    def _delegation(self, unit: int, step: int, now_s: float) -> int:
+        service = self.services[int(self.unit_service[unit])]
+        one = service.settings
+        owner = int(self.unit_owner[unit])
+        apex = self.names.texts[owner]
+        home = self._home_of_name_servers(service, apex)
+        records, glue = [], []
+        addresses = self._ns_addresses(service, unit, step, now_s)
+        for place, address in enumerate(addresses):
+            label = f"ns{place + 1}"
+            if one.ns_rename and step:
+                label = f"ns{below_one(9000, service.seed, 206, unit, step, place) + 1000}"
+            host = self.names.number(f"{label}.{home}")
+            records.append(
+                Record(
+                    AUTHORITY, owner, self.rdtypes.number("NS"), one.ns_ttl_s,
+                    self.rdata.number(self.names.texts[host]),
+                )
+            )  # fmt: skip
+            glue.append(
+                Record(
+                    ADDITIONAL, host, self.rdtypes.number("A"), one.ns_ttl_s,
+                    self.rdata.number(plan.text_of(address)),
+                )
+            )  # fmt: skip
+        return self.versions.add([*records, *glue], one.delegation_ttl_s)
+
+    def _home_of_name_servers(self, service: Service, apex: str) -> str:
+        """Whose name servers they are: one operator's for all its domains, or the domain's own."""
+        if not service.settings.ns_shared:
+            return apex
+        if service.name not in self._homes:
+            self._homes[service.name] = self._new_domain(service.seed, -2)
+        return self._homes[service.name]
+
+    def _ns_addresses(self, service: Service, unit: int, step: int, now_s: float) -> list[int]:
+        one = service.settings
+        if step == 0:
+            domain = 0 if one.ns_shared else int(self.unit_domain[unit]) + 1
+            return [
+                self._infrastructure(10, service.seed & 0xFFFFFFFF, domain, place)
+                for place in range(one.ns_count)
+            ]
+        # Konte et al.: 75-90 % of the agents that serve DNS also serve the web: one list for both.
+        domain = 0 if one.ns_shared else int(self.unit_domain[unit])
+        group = int(self.unit_domain[unit]) % max(one.sub_networks, 1)
+        live = service.list_at(group, now_s)
+        order = mix(service.seed, 207, domain, step, np.arange(len(live)))
+        return [live[place] for place in np.argsort(order, kind="stable")[: one.ns_count]]
+
+    def name_servers(self, unit: int, now_s: float) -> list[str]:
+        """Addresses of the name servers of a delegation at a time of the slice, in order."""
+        step = int(self.ns_step(np.array([unit]), np.array([now_s]))[0])
+        service = self.services[int(self.unit_service[unit])]
+        return [plan.text_of(one) for one in self._ns_addresses(service, unit, step, now_s)]

@@ -1,0 +1,1 @@
+"""Play a scenario on a virtual clock: days of answers in seconds, with their truth."""

@@ -1,0 +1,137 @@
+"""`unflux lab synth`: one directory with everything, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from unflux import __version__
+from unflux.lab.model import plan
+from unflux.lab.model.world import World
+from unflux.lab.scenarios import Scenario
+from unflux.lab.synth.demand import Demand
+from unflux.lab.synth.play import Player
+from unflux.lab.synth.truth import Events, iso, labels
+from unflux.lab.synth.writers import WRITERS, Writer
+from unflux.sightings import check_new_directory
+
+OnSlice = Callable[[float, float], None]
+"""Called with (hours played, hours in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was written."""
+
+    directory: Path
+    responses: int
+    names: int
+    flux_names: int
+
+
+def synth(
+    scenario: Scenario,
+    directory: Path,
+    formats: Sequence[str],
+    on_slice: OnSlice | None = None,
+) -> Made:
+    """Play a scenario and write it to a new directory.
+
+    Memory grows with the names and addresses of the scenario, not with its duration (but see
+    `unflux.lab.synth.writers.Cof`). The same scenario, seed and version give the same bytes.
+
+    Raises
+    ------
+    UnfluxError
+        When the directory holds something already.
+    ValueError
+        When a format is not known.
+    """
+    unknown = [name for name in formats if name not in WRITERS]
+    if unknown:
+        raise ValueError(f"there is no format {unknown[0]!r}; known ones: {', '.join(WRITERS)}")
+    check_new_directory(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        made = _write(scenario, temporary, formats, on_slice)
+        temporary.chmod(0o755)
+        if directory.exists():
+            directory.rmdir()
+        temporary.replace(directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Made(directory, made.responses, made.names, made.flux_names)
+
+
+def _write(
+    scenario: Scenario, directory: Path, formats: Sequence[str], on_slice: OnSlice | None
+) -> Made:
+    services = [(name, settings) for name, _, settings in scenario.services]
+    world = World(services, scenario.seed, scenario.start_s)
+    demand = Demand(world, scenario.clients, scenario.seed)
+    player = Player(world, demand, scenario.resolvers)
+    plan.write_tables(directory)
+    known = labels(scenario, world)
+    (directory / "labels.json").write_bytes(_pretty(known))
+    writers: list[Writer] = [WRITERS[name](directory) for name in formats]
+    events = Events(scenario, world, demand)
+    counts: Counter[str] = Counter()
+    with (directory / "truth.ndjson").open("wb") as truth:
+        for event in events.opening():
+            truth.write(msgspec.json.encode(event) + b"\n")
+        for from_s, to_s, sides in player.slices(scenario.hours):
+            for event in events.of_slice(from_s, to_s):
+                truth.write(msgspec.json.encode(event) + b"\n")
+            for side, table in enumerate(sides):
+                counts[f"rows_{'upstream' if side else 'clients'}"] += table.num_rows
+                for writer in writers:
+                    writer.write(side, table)
+            if on_slice:
+                on_slice((to_s - scenario.start_s) / 3600, scenario.hours)
+    for writer in writers:
+        writer.close()
+    (directory / "card.json").write_bytes(_pretty(_card(scenario, world, player, counts)))
+    n_flux = sum(entry["flux"] for entry in known["names"].values())
+    return Made(directory, player.n_responses, len(known["names"]), n_flux)
+
+
+def _pretty(content: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+
+
+def _card(scenario: Scenario, world: World, player: Player, counts: Counter[str]) -> dict[str, Any]:
+    """What this data is, how it was made, and with which numbers."""
+    return {
+        "unflux": __version__,
+        "scenario": scenario.name,
+        "title": scenario.title,
+        "seed": scenario.seed,
+        "split": scenario.split,
+        "from": iso(scenario.start_s),
+        "hours": scenario.hours,
+        "clients": scenario.clients,
+        "resolvers": scenario.resolvers,
+        "responses": player.n_responses,
+        "rows": dict(counts),
+        "names_by_preset": dict(
+            sorted(Counter(scenario.services[one.service][1] for one in world.named).items())
+        ),
+        "services": [
+            {"name": name, "preset": preset, **asdict(settings)}
+            for name, preset, settings in scenario.services
+        ],
+        "cannot_stand_for": [
+            "Real popularity, real users, or the share of flux among all names.",
+            "Public suffixes: all names are under .test and .example.",
+            "Lost packets, wrong clocks and malformed messages.",
+            "Operators who react to being watched.",
+        ],
+    }

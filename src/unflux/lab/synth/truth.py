@@ -1,0 +1,179 @@
+"""The truth of a played world: labels of names, and every event that a detector could have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from unflux.lab.model import plan
+from unflux.lab.model.services import Service
+from unflux.lab.model.world import World
+from unflux.lab.scenarios import Scenario
+from unflux.lab.synth.demand import CLIENTS_FROM, Demand
+
+
+def labels(scenario: Scenario, world: World) -> dict[str, Any]:
+    """What each name is: the file that `unflux eval --labels` reads."""
+    names = {}
+    for one in world.named:
+        service, preset, settings = scenario.services[one.service]
+        if not settings.exists:
+            continue
+        entry: dict[str, Any] = {
+            "flux": settings.flux,
+            "kind": preset,
+            "verdict": settings.verdict,
+            "network": service,
+        }
+        if settings.sub_networks > 1:
+            entry["sub_network"] = f"{service}/{one.group + 1}"
+        if scenario.split:
+            entry["split"] = scenario.split
+        names[one.name.removesuffix(".")] = entry
+    return {"names": names}
+
+
+def iso(time_s: float) -> str:
+    """A time for people, to the millisecond."""
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+class Events:
+    """Lines of `truth.ndjson`, slice by slice. Only flux networks have any."""
+
+    def __init__(self, scenario: Scenario, world: World, demand: Demand) -> None:
+        self.scenario, self.world, self.demand = scenario, world, demand
+        self.before: dict[tuple[int, int], set[int]] = {}
+        self.ns_before: dict[int, list[str]] = {}
+        self.domains: dict[int, list[tuple[int, str]]] = {}
+        for number, one in enumerate(world.named):
+            if self._is_flux(one.service):
+                self.domains.setdefault(one.service, []).append((number, one.name))
+
+    def _is_flux(self, service: int) -> bool:
+        return self.scenario.services[service][2].flux
+
+    def opening(self) -> Iterator[dict[str, Any]]:
+        """What there is from the start: networks, their motherships, their infected clients."""
+        at = iso(self.scenario.start_s)
+        for number, domains in self.domains.items():
+            name, preset, settings = self.scenario.services[number]
+            yield {
+                "t": at,
+                "event": "network",
+                "network": name,
+                "preset": preset,
+                "verdict": settings.verdict,
+                "mothership": plan.text_of(self.mothership(number)),
+                "sub_networks": settings.sub_networks,
+                "names": [
+                    {
+                        "name": domain.removesuffix("."),
+                        "sub_network": self.world.named[place].group + 1,
+                    }
+                    for place, domain in domains
+                ],
+            }
+        for number, clients, poll_s in self.demand.infected:
+            if self._is_flux(number):
+                yield {
+                    "t": at,
+                    "event": "infected",
+                    "network": self.scenario.services[number][0],
+                    "poll_s": poll_s,
+                    "clients": [plan.text_of(CLIENTS_FROM + int(one)) for one in clients],
+                }
+
+    def mothership(self, service: int) -> int:
+        """The hidden back end: an address that no answer ever holds."""
+        return plan.INFRASTRUCTURE + (1 << 13) + 8_180 - service % 60
+
+    def of_slice(self, from_s: float, to_s: float) -> Iterator[dict[str, Any]]:
+        """What changed in a slice, by time."""
+        found: list[tuple[float, dict[str, Any]]] = []
+        for number in self.domains:
+            service = self.world.services[number]
+            found += self._agents(number, service, from_s)
+            found += self._takedowns(number, service)
+            found += self._rrsets(number, service, from_s, to_s)
+            found += self._name_servers(number, from_s, to_s)
+        found.sort(key=lambda item: item[0])
+        for time_s, event in found:
+            yield {"t": iso(time_s), **event}
+
+    def _agents(
+        self, number: int, service: Service, from_s: float
+    ) -> Iterator[tuple[float, dict[str, Any]]]:
+        """Agents that the controller put on a live list, or took off."""
+        name = self.scenario.services[number][0]
+        for group, one in enumerate(service.groups):
+            for tick, addresses in zip(one.ticks.tolist(), one.lists, strict=True):
+                if tick < from_s and (number, group) in self.before:
+                    continue
+                now, old = set(addresses), self.before.get((number, group), set())
+                if now != old:
+                    event = {
+                        "event": "agents",
+                        "network": name,
+                        "sub_network": group + 1,
+                        "added": sorted(map(plan.text_of, now - old)),
+                        "removed": sorted(map(plan.text_of, old - now)),
+                    }
+                    # Lists from before the beginning still serve at the beginning.
+                    yield max(tick, self.scenario.start_s), event
+                self.before[number, group] = now
+
+    def _takedowns(self, number: int, service: Service) -> Iterator[tuple[float, dict[str, Any]]]:
+        name = self.scenario.services[number][0]
+        for time_s, address in service.takedowns:
+            yield time_s, {"event": "takedown", "network": name, "agent": plan.text_of(address)}
+
+    def _rrsets(
+        self, number: int, service: Service, from_s: float, to_s: float
+    ) -> Iterator[tuple[float, dict[str, Any]]]:
+        """Every change of a domain's addresses that comes by the clock.
+
+        Networks that answer each query anew change with every query: the capture is their truth.
+        """
+        settings = service.settings
+        for place, domain in self.domains[number]:
+            named = self.world.named[place]
+            times = np.array(list(service.step_starts(named.domain, from_s, to_s)))
+            if not len(times):
+                continue
+            key = np.full(len(times), named.domain, np.int64)
+            steps = service.steps(key, times + 1e-6)
+            groups = np.full(len(times), named.group, np.int64)
+            picked = service.pick(key, groups, steps, times + 1e-6, settings.k)
+            for time_s, addresses in zip(times.tolist(), picked, strict=True):
+                event = {
+                    "event": "rrset",
+                    "name": domain.removesuffix("."),
+                    "rdtype": settings.rdtype,
+                    "rdata": sorted(map(plan.text_of, addresses)),
+                }
+                yield time_s, event
+
+    def _name_servers(
+        self, number: int, from_s: float, to_s: float
+    ) -> Iterator[tuple[float, dict[str, Any]]]:
+        """Every change of delegation and glue."""
+        settings = self.scenario.services[number][2]
+        if settings.ns != "rotating":
+            return
+        period = settings.ns_period_s
+        for time_s in np.arange(np.ceil(from_s / period), to_s / period) * period:
+            for place, domain in self.domains[number]:
+                unit = int(self.world.zone_delegation[self.world.named[place].zone])
+                hosts = self.world.name_servers(unit, float(time_s))
+                if self.ns_before.get(place) != hosts:
+                    self.ns_before[place] = hosts
+                    event = {
+                        "event": "name_servers",
+                        "name": domain.removesuffix("."),
+                        "glue": hosts,
+                    }
+                    yield float(time_s), event

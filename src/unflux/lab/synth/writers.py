@@ -1,0 +1,225 @@
+"""Where a played world goes: captures, logs, tables. Each takes slices as they come."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, ClassVar, Protocol
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from unflux import _native, sightings, tables
+from unflux._native import Reducer
+
+CONTENT_TYPE = b"protobuf:dnstap.Dnstap"
+SIDES = ("clients", "upstream")
+"""The two taps: below the resolvers' caches, and above them."""
+
+
+class Writer(Protocol):
+    """One kind of output."""
+
+    def write(self, side: int, table: pa.Table) -> None:
+        """Take a slice of the answers of one side (0: clients, 1: upstream), in order of time."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        ...
+
+
+class AnswersParquet:
+    """`answers.parquet`: both sides, told apart by sensor and vantage."""
+
+    def __init__(self, directory: Path) -> None:
+        fields = [
+            tables.ANSWERS.field(name).with_type(_as_written(tables.ANSWERS.field(name).type))
+            for name in tables.ANSWERS.names
+        ]
+        self.schema = pa.schema(fields, tables.ANSWERS.metadata)
+        self.out = pq.ParquetWriter(
+            directory / "answers.parquet", self.schema, compression="zstd", store_schema=True
+        )
+
+    def write(self, side: int, table: pa.Table) -> None:
+        """See `Writer`."""
+        columns = [
+            table.column(field.name).cast(field.type) if field.name == "ts"
+            else table.column(field.name) for field in self.schema
+        ]  # fmt: skip
+        self.out.write_table(pa.table(columns, schema=self.schema))
+
+    def close(self) -> None:
+        """See `Writer`."""
+        self.out.close()
+
+
+def _as_written(kind: pa.DataType) -> pa.DataType:
+    """Texts as dictionaries: a slice repeats few of them."""
+    return pa.dictionary(pa.int32(), pa.string()) if pa.types.is_string(kind) else kind
+
+
+class Composed:
+    """A file that the core composes, one for each of the sides it has."""
+
+    form: ClassVar[str]
+
+    def __init__(self, directory: Path) -> None:
+        self.files: list[IO[bytes]] = [(directory / name).open("wb") for name in self.names()]
+        for file in self.files:
+            file.write(self.head())
+
+    def names(self) -> list[str]:
+        """File names: one, or one for each side."""
+        raise NotImplementedError
+
+    def head(self) -> bytes:
+        """What stands in front."""
+        raise NotImplementedError
+
+    def tail(self) -> bytes:
+        """What stands at the end."""
+        return b""
+
+    def write(self, side: int, table: pa.Table) -> None:
+        """See `Writer`."""
+        if side < len(self.files):
+            for batch in _plain(table).to_batches():
+                self.files[side].write(_native.compose(batch, self.form))
+
+    def close(self) -> None:
+        """See `Writer`."""
+        for file in self.files:
+            file.write(self.tail())
+            file.close()
+
+
+class Pcap(Composed):
+    """`clients.pcap` and `upstream.pcap`: the responses as packets; queries are not in them."""
+
+    form = "pcap"
+
+    def names(self) -> list[str]:
+        """See `Composed`."""
+        return [f"{side}.pcap" for side in SIDES]
+
+    def head(self) -> bytes:
+        """See `Composed`."""
+        return struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262_144, 1)
+
+
+class Zeek(Composed):
+    """`dns.log` of a sensor beside the clients."""
+
+    form = "zeek"
+
+    def names(self) -> list[str]:
+        """See `Composed`."""
+        return ["dns.log"]
+
+    def head(self) -> bytes:
+        """See `Composed`."""
+        fields = "\t".join(["#fields", *_native.zeek_fields()])
+        lines = [
+            "#separator \\x09",
+            "#set_separator\t,",
+            "#empty_field\t(empty)",
+            "#unset_field\t-",
+            "#path\tdns",
+            fields,
+        ]
+        return ("\n".join(lines) + "\n").encode()
+
+
+class Dnstap(Composed):
+    """`dnstap.fstrm`: what the resolvers log of both sides."""
+
+    form = "dnstap"
+
+    def names(self) -> list[str]:
+        """See `Composed`."""
+        return ["dnstap.fstrm"]
+
+    def head(self) -> bytes:
+        """See `Composed`."""
+        return _control(2)
+
+    def tail(self) -> bytes:
+        """See `Composed`."""
+        return struct.pack(">III", 0, 4, 3)
+
+    def write(self, side: int, table: pa.Table) -> None:
+        """See `Writer`."""
+        super().write(0, table)
+
+
+def _control(kind: int) -> bytes:
+    body = struct.pack(">III", kind, 1, len(CONTENT_TYPE)) + CONTENT_TYPE
+    return struct.pack(">II", 0, len(body)) + body
+
+
+class Cof:
+    """`pdns.ndjson`: passive DNS of the upstream side, as a sensor operator shares it.
+
+    Rows are one per (owner, rdtype, rdata) of the whole time, so they are kept until the end: this
+    is the one writer whose memory grows with what is distinct.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "pdns.ndjson"
+        self.reducer = Reducer("drop")
+
+    def write(self, side: int, table: pa.Table) -> None:
+        """See `Writer`."""
+        if side == 1:
+            for batch in _plain(table).to_batches():
+                self.reducer.add_answers(batch)
+
+    def close(self) -> None:
+        """See `Writer`."""
+        batches, activity = self.reducer.finish(1)
+        history = sightings.History(batches, activity, [], set(), [])
+        with self.path.open("wb") as out:
+            out.writelines(_cof_lines(history.sightings_table()))
+
+
+def _cof_lines(table: pa.Table) -> Iterable[bytes]:
+    """One line for each rdata of an rrset, with the first and last time it was seen."""
+    grouped = table.group_by(["owner", "rdtype", "rdata"], use_threads=False).aggregate(
+        [("time_first", "min"), ("time_last", "max"), ("count_raw", "sum")]
+    )
+    grouped = grouped.sort_by([(name, "ascending") for name in ("owner", "rdtype", "rdata")])
+    for row in grouped.to_batches(max_chunksize=10_000):
+        for one in row.to_pylist():
+            line = {
+                "rrname": one["owner"].rstrip("."),
+                "rrtype": one["rdtype"],
+                "rdata": one["rdata"].removesuffix("."),
+                "time_first": int(one["time_first_min"].timestamp()),
+                "time_last": int(one["time_last_max"].timestamp()),
+                "count": one["count_raw_sum"],
+                "sensor_id": "unflux-lab",
+            }
+            yield msgspec.json.encode(line) + b"\n"
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Dictionaries as texts, in one batch: the rows of a response stay together."""
+    columns = [
+        pc.cast(column, column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names).combine_chunks()
+
+
+WRITERS: dict[str, Callable[[Path], Writer]] = {
+    "parquet": AnswersParquet,
+    "pcap": Pcap,
+    "dnstap": Dnstap,
+    "zeek": Zeek,
+    "cof": Cof,
+}
