@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,7 @@ def sessions() -> list[list[str]]:
 
 @pytest.fixture(scope="session")
 def example() -> Path:
+    shutil.rmtree(ROOT / "examples" / "out" / "walk", ignore_errors=True)  # made by a command
     subprocess.run([sys.executable, "examples/make_example.py"], cwd=ROOT, check=True)
     return ROOT / "examples" / "out" / "flux-example.pcap"
 

@@ -1,0 +1,67 @@
+"""`unflux eval`: detectors side by side on labelled data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from unflux import detect, sources
+from unflux.cli import common
+from unflux.evaluate import evaluate, load_labels, report
+from unflux.evaluate.run import Choice
+from unflux.pipeline import ScanOptions
+from unflux.sightings import whole_file
+
+
+def register(app: typer.Typer) -> None:
+    app.command("eval")(evaluate_detectors)
+
+
+def evaluate_detectors(
+    paths: common.Paths,
+    labels: Annotated[Path, typer.Option(help="labels.json: what each name is.")],
+    detectors: Annotated[
+        list[str] | None, typer.Option("--detector", help="Only these; all by default.")
+    ] = None,
+    format_name: common.Format = None,
+    asn_db: common.AsnDb = None,
+    country_db: common.CountryDb = None,
+    split: Annotated[str | None, typer.Option(help="Only names of this split.")] = None,
+    min_fresh: Annotated[int, typer.Option(help="Only names with so many fresh answers.")] = 0,
+    as_json: common.AsJson = False,
+    report_file: Annotated[
+        Path | None, typer.Option("--report", help="Also write a report: NAME.md or NAME.html.")
+    ] = None,
+    ports: common.Ports = [53],  # noqa: B006  typer copies it
+    vantage: common.Vantage = "unknown",
+    since: common.Since = None,
+    until: common.Until = None,
+) -> None:
+    """Measure detectors on labelled data: what they find, what they miss, whom they accuse."""
+    if report_file is not None and report_file.suffix not in (".md", ".html"):
+        raise typer.BadParameter("--report is a file NAME.md or NAME.html")
+    read = common.read_options(
+        ports=ports, vantage=vantage, since=since, until=until, clients="drop", client_key=None
+    )
+    options = ScanOptions(read, format_name, asn_db=asn_db, country_db=country_db)
+    with common.clean_end():
+        chosen = [detect.by_id(one) for one in detectors or ()] or list(detect.DETECTORS)
+        known = load_labels(labels)
+        with (
+            sources.streams_as_files(paths) as files,
+            common.progress_bar("reading") as on_progress,
+        ):
+            result = evaluate(files, known, chosen, options, Choice(split, min_fresh), on_progress)
+        title = "Detectors on labelled data"
+        if report_file is not None:
+            text = report.html if report_file.suffix == ".html" else report.markdown
+            with whole_file(report_file) as temporary:
+                temporary.write_text(text(result, title), encoding="utf-8")
+        if as_json:
+            sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+        else:
+            sys.stdout.write(report.markdown(result, title))
