@@ -121,3 +121,60 @@ def test_names_of_features_are_unique_and_documented() -> None:
     assert len({feature.name for feature in FEATURES}) == len(FEATURES)
     for feature in FEATURES:
         assert feature.meaning and feature.unit and feature.range and feature.source
+
+
+def test_how_long_addresses_stay(table) -> None:
+    # Ten hours, an answer of five each hour: four hosts that stay, and one that is another every
+    # two hours (seen at t and t + 1 h). Whole time: 9 h.
+    stay = [f"198.18.{host}.1" for host in range(1, 5)]
+    seen = [
+        (3600 * hour, a_response("a.test.", 60, [*stay, f"198.19.{hour // 2}.1"]))
+        for hour in range(10)
+    ]
+    row = table(seen)["a.test."]
+    # Those that stay: 9 h of 9 h * 9/11 expected. The five others: 1 h of 9 h * 1/3 expected.
+    assert row["n_returning"] == 9
+    assert row["dwell_ratio"] == pytest.approx((4 * 9 + 5 * 1) / (4 * 9 * 9 / 11 + 5 * 9 / 3))
+    assert row["pool_ratio"] == 9 / 5
+
+
+def test_an_hour_is_too_short_to_tell_who_stays(table) -> None:
+    seen = [
+        (600 * n, a_response("a.test.", 60, [f"198.18.{host}.1" for host in range(5)]))
+        for n in range(5)
+    ]
+    assert table(seen)["a.test."]["dwell_ratio"] is None
+
+
+def test_siblings_are_other_registered_domains_with_the_same_addresses(table) -> None:
+    hosts = [f"198.18.{host}.1" for host in range(20)]
+    seen = [
+        (0, a_response("www.a.test.", 60, hosts[:10])),
+        (1, a_response("b.a.test.", 60, hosts[:10])),  # the same registered domain: no sibling
+        (2, a_response("c.test.", 60, hosts[:8])),  # 8 of a's 10
+        (3, a_response("d.test.", 60, hosts[8:20])),  # 2 of a's 10, and 2 of its own 12
+    ]
+    rows = table(seen)
+    assert (rows["www.a.test."]["sibling_overlap"], rows["www.a.test."]["n_siblings"]) == (0.8, 1)
+    assert rows["c.test."]["sibling_overlap"] == 1
+    assert rows["d.test."]["n_siblings"] == 0
+
+
+def test_an_alias_has_the_addresses_at_its_end(table) -> None:
+    def chain(target: str) -> bytes:
+        links = [("www.a.test.", 300, "CNAME", ["b.test."]), ("b.test.", 60, "CNAME", [target])]
+        addresses = [f"198.18.{host}.1" for host in range(6)]
+        return response("www.a.test.", "A", [*links, (target, 20, "A", addresses)])
+
+    rows = table([(0, chain("c.test.")), (100, chain("c.test."))])
+    alias, end = rows["www.a.test."], rows["c.test."]
+    assert end["n_addresses"] == alias["n_addresses"] == 6
+    assert alias["address_name_id"] == end["name_id"] != alias["name_id"]
+    assert alias["n_cnames"] > 0
+    assert end["address_name_id"] == end["name_id"]
+
+
+def test_an_alias_of_itself_ends(table) -> None:
+    loop = [("a.test.", 300, "CNAME", ["b.test."]), ("b.test.", 300, "CNAME", ["a.test."])]
+    rows = table([(0, response("a.test.", "A", loop))])
+    assert rows["a.test."]["n_addresses"] == 0

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from unflux import engine
 from unflux.detect.base import AMBIGUOUS, FLUX_VERDICTS, Row
+from unflux.features.hosts import address_rows
 from unflux.sightings import History
 
 AGENTS = """
@@ -52,17 +53,26 @@ def agents(history: History, places: pa.RecordBatch, rows: Sequence[Row]) -> dic
     accused = [row for row in rows if row["verdict"] in (*FLUX_VERDICTS, AMBIGUOUS)]
     names = pa.table(
         {
-            "name_id": pa.array([row["name_id"] for row in accused], pa.int32()),
+            "name_id": pa.array([row["address_name_id"] for row in accused], pa.int32()),
             "is_flux": pa.array([row["verdict"] in FLUX_VERDICTS for row in accused], pa.bool_()),
             "rotates": pa.array([bool(row["n_pairs"]) for row in accused], pa.bool_()),
         }
     )
-    seen = _address_rows(history, names.column("name_id"))
+    seen = address_rows(history, names.column("name_id"))
     codes = pc.unique(seen.column("code"))
     located = pa.table(places.take(codes)).append_column("code", codes)
     located = located.append_column("address", pc.take(history.rdata, codes))
+    names = names.group_by("name_id", use_threads=False).aggregate(
+        [("is_flux", "any"), ("rotates", "any")]
+    )
+    names = names.rename_columns(["name_id", "is_flux", "rotates"])
     found = engine.query(AGENTS, rows=seen, names=names, places=located).to_pydict()
-    return dict(zip(found["name_id"], found["agents"], strict=True))
+    by_owner = dict(zip(found["name_id"], found["agents"], strict=True))
+    return {
+        row["name_id"]: by_owner[row["address_name_id"]]
+        for row in accused
+        if row["address_name_id"] in by_owner
+    }
 
 
 def clients(history: History, rows: Sequence[Row]) -> dict[int, tuple[bytes, int]]:
@@ -78,24 +88,3 @@ def clients(history: History, rows: Sequence[Row]) -> dict[int, tuple[bytes, int
     found = engine.query(CLIENTS, rows=pa.concat_tables(parts)).to_pydict()
     pairs = zip(found["clients"], found["n"], strict=True)
     return dict(zip(found["name_id"], pairs, strict=True))
-
-
-def _address_rows(history: History, name_ids: pa.ChunkedArray) -> pa.Table:
-    """Sightings of addresses of the names: name, number of the rdata, times, responses."""
-    wanted = name_ids.combine_chunks()
-    parts = []
-    for batch in history.sightings:
-        types = pc.is_in(batch.column("rdtype"), pa.array(["A", "AAAA"]))
-        part = batch.filter(pc.and_(pc.is_in(batch.column("owner").indices, wanted), types))
-        parts.append(
-            pa.table(
-                {
-                    "name_id": part.column("owner").indices,
-                    "code": part.column("rdata").indices,
-                    "first_us": part.column("time_first").cast(pa.int64()),
-                    "last_us": part.column("time_last").cast(pa.int64()),
-                    "n": part.column("count_raw"),
-                }
-            )
-        )
-    return pa.concat_tables(parts)

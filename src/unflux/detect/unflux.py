@@ -2,13 +2,15 @@
 
 Evidence is a weighted sum of signals (the address layer, and by itself the name-server layer). A
 verdict needs more than a sum: enough networks for the number of addresses, and either rotation
-that was seen, or one answer so wide that no service of one operator gives it. What rotates like
-flux and like a volunteer pool is `ambiguous`; what was seen too little is `insufficient`.
+that was seen, or one answer so wide that no service of one operator gives it. Two things tell
+flux from what looks like it once some hours were seen: its hosts come and go (`dwell_ratio`),
+those of a pool stay; and other domains draw from the same hosts (`n_siblings`). What rotates
+like flux and like a volunteer pool is `ambiguous`; what was seen too little is `insufficient`.
 
-Where it goes wrong: flux inside one or two networks (bulletproof hosting) looks like a CDN here;
-flux of two to four addresses per answer stays ambiguous until its addresses are shared by other
-domains or its name servers rotate too; a pool that gives five to fourteen addresses of unrelated
-networks in one answer, seen once, is taken for flux (confidence low).
+Where it goes wrong: flux inside one network is called only when its addresses are dropped after
+a while and many other domains drop them too; in less than some hours it looks like a CDN. Flux of
+two to four addresses per answer stays ambiguous for as long. A pool that gives five to fourteen
+addresses of unrelated networks in one answer, seen once, is taken for flux (confidence low).
 """
 
 from __future__ import annotations
@@ -57,9 +59,18 @@ ADDRESS_SIGNALS = (
         0.20,
         "{value:.0%} of its addresses are in networks of their own",
     ),
-    Signal("retention", 0.7, 0.1, 0.20, "{value:.0%} of an answer is still in the next one"),
-    Signal("novelty_ratio", 0.1, 0.6, 0.10, "{value:.0%} of later answers was never seen before"),
-    Signal("answers_max", 4, 8, 0.10, "one response held {value:.0f} addresses"),
+    Signal("retention", 0.7, 0.1, 0.15, "{value:.0%} of an answer is still in the next one"),
+    Signal("pool_ratio", 2, 8, 0.15, "{value:.0f} times as many addresses as one answer held"),
+    Signal("novelty_ratio", 0.1, 0.6, 0.05, "{value:.0%} of later answers was never seen before"),
+    Signal("answers_max", 4, 8, 0.05, "one response held {value:.0f} addresses"),
+    Signal(
+        "dwell_ratio",
+        0.6,
+        0.3,
+        0.20,
+        "its addresses stay for {value:.0%} of the time that a fixed pool's would",
+    ),
+    Signal("n_siblings", 0, 3, 0.10, "{value:.0f} other domains have the same addresses"),
     Signal("n_countries", 1, 4, 0.05, "its addresses lie in {value:.0f} countries"),
     Signal("ttl_max_s", 7200, 600, 0.05, "its TTL is {value:.0f} s"),
 )
@@ -77,6 +88,19 @@ NS_SIGNALS = (
     ),
     Signal("ns_address_ttl_max_s", 7200, 600, 0.10, "their addresses have a TTL of {value:.0f} s"),
 )
+# Inside one or two networks there is no spread to see: what is left is that addresses are used up.
+RENTED_SIGNALS = (
+    Signal(
+        "dwell_ratio",
+        0.9,
+        0.3,
+        0.35,
+        "its addresses stay for {value:.0%} of the time that a fixed pool's would",
+    ),
+    Signal("n_siblings", 0, 5, 0.35, "{value:.0f} other domains have the same addresses"),
+    Signal("novelty_ratio", 0.05, 0.3, 0.20, "{value:.0%} of later answers was never seen before"),
+    Signal("retention", 1.0, 0.5, 0.10, "{value:.0%} of an answer is still in the next one"),
+)
 SIGNALS = ADDRESS_SIGNALS + NS_SIGNALS
 
 FLUX_SCORE = 0.6
@@ -87,8 +111,20 @@ UNSEEN_FACTOR = 0.8
 # Networks that a flux name of n addresses has at least: 7 of 10, 18 of 40, then 20 (FluXOR: 38 of
 # 98 after three hours; Holz: 818 ASes in all, so the growth must stop).
 ENOUGH_NETWORKS = "least(20, 1.4 * pow(n_addresses, 0.68))"
+# Of m addresses of a pool that stays, seen twice each, the ratio is near 1 with a standard error of
+# 0.71 / sqrt(m): nearly two of them below 0.9 (some of a pool's hosts do leave).
+COMES_AND_GOES = (
+    "(coalesce(n_returning, 0) >= 15 AND dwell_ratio <= least(0.75, 0.9 - 1.3 / sqrt(n_returning)))"
+)
+STAYS = "(coalesce(n_returning, 0) >= 5 AND dwell_ratio > 0.75)"
 ROTATES = "n_pairs >= 1 AND retention <= 0.7 AND n_networks >= 5"
+GROWS = f"n_networks >= 10 AND n_addresses >= 5 * answers_max AND {COMES_AND_GOES}"
 ONE_ADDRESS = "coalesce(answers_max, 0) <= 1"
+# One network, many domains, and addresses that nobody gets a second time later.
+RENTED = (
+    f"n_networks <= 4 AND n_addresses >= 8 AND n_pairs >= 10 AND {COMES_AND_GOES} "
+    "AND novelty_ratio >= 0.04 AND n_siblings >= 4 AND answers_max <= 6"
+)
 WIDE_ANSWER = (
     "n_pairs = 0 AND answers_max >= 8 AND n_networks >= 7 AND coalesce(n_countries, 2) >= 2 "
     "AND coalesce(ttl_max_s, 0) <= 1800"
@@ -126,16 +162,18 @@ BENIGN = (
     ),
     Benign(
         "volunteer_pool",
-        "n_networks >= 5 AND answers_max BETWEEN 2 AND 4 "
-        "AND NOT (shared_ratio >= 0.5 AND max_domains_per_address >= 3)",
-        "two to four addresses per answer out of many unrelated networks: time and mirror pools "
-        "of volunteers look the same; UDP/123 traffic, the name's age or addresses shared with "
-        "other domains would tell",
-        "volunteer pools give two to four addresses per answer and share them with no other domain",
+        f"n_networks >= 5 AND (answers_max BETWEEN 2 AND 4 OR (answers_max = 1 AND {STAYS})) "
+        f"AND NOT ({COMES_AND_GOES} AND (n_siblings >= 1 OR dwell_ratio <= 0.5)) "
+        "AND NOT coalesce(n_siblings, 0) >= 3",
+        "few addresses per answer out of many unrelated networks: time and mirror pools of "
+        "volunteers look the same; hours of answers (their hosts stay), UDP/123 traffic or the "
+        "name's age would tell",
+        "volunteer pools give two to four addresses per answer, their hosts stay, and no other "
+        "domain has them",
     ),
     Benign(
         "p2p_seed",
-        "n_networks >= 8 AND answers_max >= 15",
+        "n_networks >= 8 AND answers_max >= 15 AND NOT coalesce(n_siblings, 0) >= 4",
         "fifteen and more addresses per answer out of many networks, as seeds of peer-to-peer "
         "networks give; traffic to their ports (such as 8333) would tell",
         "seeds of peer-to-peer networks fill their answers (fifteen addresses and more)",
@@ -148,7 +186,8 @@ BENIGN = (
     ),
     Benign(
         "round_robin",
-        "n_pairs >= 1 AND retention >= 0.9 AND coalesce(novelty_ratio, 0) <= 0.2",
+        "n_pairs >= 1 AND retention >= 0.9 AND coalesce(novelty_ratio, 0) <= 0.2 "
+        "AND n_addresses <= 3 * answers_max",
         "the same set of addresses is answered again and again",
         "its answers do not stay the same set",
     ),
@@ -169,6 +208,7 @@ WITH evidence AS (
     SELECT *,
         coalesce({_weighted(ADDRESS_SIGNALS)}, 0)
             * CASE WHEN n_pairs > 0 THEN 1 ELSE {UNSEEN_FACTOR} END AS address_score,
+        coalesce({_weighted(RENTED_SIGNALS)}, 0) AS rented_score,
         CASE WHEN ns_address_pairs >= 3 THEN coalesce({_weighted(NS_SIGNALS)}, 0) ELSE 0 END
             AS ns_score,
         {", ".join(f"coalesce({b.sql}, false) AS is_{b.name}" for b in BENIGN)}
@@ -177,16 +217,19 @@ WITH evidence AS (
     SELECT *,
         coalesce(n_addresses >= 5 AND answers_max IS NOT NULL AND address_score >= {FLUX_SCORE}
             AND n_networks >= {ENOUGH_NETWORKS}
-            AND (({ROTATES} AND (NOT {ONE_ADDRESS} OR n_networks >= 10))
+            AND (({ROTATES} AND (NOT {ONE_ADDRESS} OR n_networks >= 10)) OR ({GROWS})
                  OR ({WIDE_ANSWER}) OR ({PASSIVE_HISTORY} AND answers_max >= 5)), false)
             AS looks_like_flux,
         coalesce(n_addresses >= 5 AND n_networks >= 5 AND address_score >= {AMBIGUOUS_SCORE}
             AND (n_pairs = 0 OR retention <= 0.7), false) AS looks_odd,
         coalesce(ns_score >= {FLUX_SCORE} AND {NS_ROTATES}, false) AS looks_like_ns_flux,
+        coalesce(rented_score >= {FLUX_SCORE} AND {RENTED}
+            AND address_name_id = name_id, false) AS looks_rented,
         {" OR ".join(f"is_{name}" for name in EXCUSES)} AS is_excused
     FROM evidence
 ), proven AS (
-    SELECT *, looks_like_flux AND NOT is_excused AND n_asns IS NOT NULL AS is_flux,
+    SELECT *, ((looks_like_flux AND NOT is_excused) OR looks_rented) AND n_asns IS NOT NULL
+            AS is_flux,
         looks_like_ns_flux AND ns_asns IS NOT NULL AS is_ns_flux
     FROM judged
 ), called AS (
@@ -206,7 +249,9 @@ SELECT * EXCLUDE (looks_like_flux, looks_like_ns_flux, looks_odd, is_excused),
     round(CASE verdict
         WHEN '{base.NS_FLUX}' THEN ns_score
         WHEN '{base.DOUBLE_FLUX}' THEN greatest(address_score, ns_score)
-        WHEN '{base.SINGLE_FLUX}' THEN address_score
+        WHEN '{base.SINGLE_FLUX}' THEN
+            CASE WHEN looks_rented THEN greatest(address_score, 0.9 * rented_score)
+                ELSE address_score END
         WHEN '{base.AMBIGUOUS}' THEN 0.55 * greatest(address_score, ns_score)
         ELSE 0.4 * address_score
             * CASE WHEN n_addresses < 2 OR n_networks < 2 THEN 0 ELSE 1 END
@@ -215,6 +260,7 @@ SELECT * EXCLUDE (looks_like_flux, looks_like_ns_flux, looks_odd, is_excused),
         WHEN verdict = '{base.INSUFFICIENT}' THEN 'low'
         WHEN verdict IN ('{base.NS_FLUX}', '{base.DOUBLE_FLUX}') AND ns_address_pairs >= 6
             THEN 'high'
+        WHEN looks_rented THEN 'medium'
         WHEN n_pairs >= 3 AND n_asns IS NOT NULL THEN 'high'
         WHEN n_pairs >= 1 THEN 'medium'
         ELSE 'low'
@@ -227,7 +273,7 @@ class Unflux:
     """Rotation and spread, with benign explanations tried."""
 
     id: ClassVar[str] = "unflux"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     title: ClassVar[str] = "unflux's own: rotation over networks, benign explanations tried"
 
     def judge(self, features: pa.Table) -> pa.Table:
@@ -239,6 +285,8 @@ class Unflux:
             base.NS_FLUX: NS_SIGNALS,
             base.DOUBLE_FLUX: ADDRESS_SIGNALS + NS_SIGNALS,
         }.get(row["verdict"], ADDRESS_SIGNALS)
+        if row["looks_rented"]:
+            signals = RENTED_SIGNALS
         known = [signal for signal in signals if row[signal.feature] is not None]
         total = sum(signal.weight for signal in known) or 1.0
         reasons = [_reason(signal, row[signal.feature], total) for signal in known]

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from unflux import _native, engine, enrich
 from unflux.enrich import Enrichment
-from unflux.features.catalogue import FEATURES, Feature
+from unflux.features import aliases, hosts
+from unflux.features.catalogue import ADDRESS_LAYER, FEATURES, Feature
 from unflux.sightings import History
 
 __all__ = ["FEATURES", "Feature", "FeatureTable", "compute"]
@@ -40,21 +41,29 @@ def compute(history: History, enrichment: Enrichment, *, threads: int = 1) -> Fe
         domains = pool.submit(enrich.registered_domains, history.names).result()
         places = located.result()
     registered = domains.column("registered_domain")
-    counted = _native.roll_up(
-        history.sightings, history.activity, places, registered.indices, threads
+    counted = pa.table(
+        _native.roll_up(history.sightings, history.activity, places, registered.indices, threads)
     )
-    return FeatureTable(_express(pa.table(counted), history, domains), places)
+    host_counts = hosts.count(history, counted, registered.indices)
+    table = _express(counted, host_counts, history, domains)
+    return FeatureTable(aliases.follow(table, history, list(ADDRESS_LAYER)), places)
 
 
-def _express(counted: pa.Table, history: History, domains: pa.RecordBatch) -> pa.Table:
-    """Evaluate the catalogue over what the roll-up counted."""
+def _express(
+    counted: pa.Table, host_counts: pa.Table, history: History, domains: pa.RecordBatch
+) -> pa.Table:
+    """Evaluate the catalogue over what was counted, in the order of the names' numbers."""
     first_us, last_us = (
         counted.column(name).cast(pa.int64()) for name in ("time_first", "time_last")
     )
     counted = counted.append_column("first_us", first_us).append_column("last_us", last_us)
+    counted = counted.sort_by("name_id")
+    first_us, last_us = counted.column("first_us"), counted.column("last_us")
     expressions = ", ".join(f"{feature.sql} AS {feature.name}" for feature in FEATURES)
-    query = f"SELECT {expressions} FROM counted"
-    features = engine.query(query, counted=counted.drop(["time_first", "time_last"]))
+    query = f"SELECT {expressions} FROM counted LEFT JOIN hosts USING (name_id) ORDER BY name_id"
+    features = engine.query(
+        query, counted=counted.drop(["time_first", "time_last"]), hosts=host_counts
+    )
     ids, zones = counted.column("name_id"), counted.column("zone_id")
     keys = {
         "name": pc.take(history.names, ids),

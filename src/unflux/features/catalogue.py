@@ -221,6 +221,46 @@ FEATURES: tuple[Feature, ...] = (
         "mean ln(domains / domains on the address): high for addresses of its own",
         "unflux",
     ),
+    Feature(
+        "pool_ratio",
+        "CASE WHEN n_pairs > 0 THEN n_addresses / nullif(answers_max, 0)::DOUBLE END",
+        "ratio",
+        "0…",
+        "distinct addresses per address of the largest answer; null for a single answer",
+        "Holz 2008 (fluxiness, with the largest answer for the first)",
+    ),
+    Feature(
+        "n_returning",
+        "n_returning",
+        "addresses",
+        "0…",
+        "its addresses that were seen twice and more; for names of five addresses and an hour",
+        "unflux",
+    ),
+    Feature(
+        "dwell_ratio",
+        "dwell_ratio",
+        "ratio",
+        "0…1",
+        "time that those addresses stayed, over the time that staying ones would show",
+        "Caglayan 2009 (pools that stay); order statistics of the uniform distribution",
+    ),
+    Feature(
+        "sibling_overlap",
+        "sibling_overlap",
+        "ratio",
+        "0…1",
+        "largest share of its addresses (64 at most) that one other registered domain has too",
+        "FluXOR 2008 (81 % between two domains)",
+    ),
+    Feature(
+        "n_siblings",
+        "n_siblings",
+        "domains",
+        "0…",
+        "registered domains that have three tenths of its addresses and more",
+        "Nazario 2008",
+    ),
     Feature("n_cnames", "n_cnames", "records", "0…", "CNAME sightings of the name", "unflux"),
     Feature("n_ns", "n_ns", "name servers", "0…", "distinct NS of its zone", "Nazario 2008"),
     Feature(
@@ -296,3 +336,10 @@ FEATURES: tuple[Feature, ...] = (
         "Konte 2009",
     ),
 )
+
+ADDRESS_LAYER: tuple[str, ...] = tuple(
+    feature.name
+    for feature in FEATURES[: next(n for n, one in enumerate(FEATURES) if one.name == "n_cnames")]
+    if feature.name not in ("fail_ratio", "n_responses")
+)
+"""Features that are about the addresses: an alias has those of the name it leads to."""

@@ -53,18 +53,18 @@ class History:
         """The sightings as their public schema has them."""
         table = plain(pa.Table.from_batches(self.sightings))
         bucket = pc.floor_temporal(table.column("time_first"), unit="hour")
-        count = _fresh(table, table.column("count_raw"))
+        count = fresh(table, table.column("count_raw"))
         derived = table.append_column("bucket", bucket).append_column("count", count)
         return derived.select(tables.SIGHTINGS.names).cast(tables.SIGHTINGS)
 
     def activity_table(self) -> pa.Table:
         """The activity as its public schema has it."""
         table = plain(pa.Table.from_batches(self.activity))
-        derived = table.append_column("fresh_responses", _fresh(table, table.column("responses")))
+        derived = table.append_column("fresh_responses", fresh(table, table.column("responses")))
         return derived.select(tables.ACTIVITY.names).cast(tables.ACTIVITY)
 
 
-def _fresh(table: pa.Table, of: pa.ChunkedArray) -> pa.ChunkedArray:
+def fresh(table: pa.Table, of: pa.ChunkedArray) -> pa.ChunkedArray:
     """Fresh observations among `of`: a column that follows from others (see the core)."""
     bits = np.bitwise_count(table.column("fresh_minutes").to_numpy()).astype(np.int64)
     all_fresh = pc.is_in(table.column("vantage"), pa.array(["upstream", "history"]))
