@@ -6,6 +6,8 @@ every published detector; the roll-up counts by owner, where an alias has none.
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,18 +16,6 @@ from unflux.sightings import History
 
 MAX_HOPS = 6
 """Longer chains are given up, as resolvers do (unbound: 11)."""
-
-ENDS = f"""
-WITH RECURSIVE chain AS (
-    SELECT alias, target, 1 AS hop FROM edges
-    UNION
-    SELECT chain.alias, edges.target, hop + 1 FROM chain JOIN edges ON chain.target = edges.alias
-    WHERE hop < {MAX_HOPS} AND edges.target <> chain.alias
-), ends AS (
-    SELECT alias, max_by(target, (coalesce(n_fresh, 0), target)) AS target
-    FROM chain JOIN features ON name_id = target WHERE n_addresses > 0 GROUP BY alias
-)
-"""
 
 
 def follow(features: pa.Table, history: History, of_addresses: list[str]) -> pa.Table:
@@ -37,19 +27,44 @@ def follow(features: pa.Table, history: History, of_addresses: list[str]) -> pa.
     edges = _edges(history)
     if not edges.num_rows:
         return features.append_column("address_name_id", features.column("name_id"))
+    ends = pa.table(_ends(features, edges))
     replaced = ", ".join(
         f"CASE WHEN ended.name_id IS NOT NULL THEN ended.{name} ELSE own.{name} END AS {name}"
         for name in of_addresses
     )
-    query = f"""{ENDS}
+    query = f"""
         SELECT own.* REPLACE ({replaced}),
             coalesce(ended.name_id, own.name_id) AS address_name_id
         FROM features own
-        LEFT JOIN ends ON ends.alias = own.name_id AND coalesce(own.n_addresses, 0) = 0
+        LEFT JOIN ends ON ends.alias = own.name_id
         LEFT JOIN features ended ON ended.name_id = ends.target
         ORDER BY own.name_id
     """
-    return engine.query(query, features=features, edges=edges)
+    return engine.query(query, features=features, ends=ends)
+
+
+def _ends(features: pa.Table, edges: pa.Table) -> dict[str, npt.NDArray[np.int32]]:
+    """The end of each alias, found from the ends backwards: one round over the edges a hop."""
+    ids = features.column("name_id").to_numpy()
+    alias, target = edges.column("alias").to_numpy(), edges.column("target").to_numpy()
+    size = int(max(ids.max(), alias.max(), target.max())) + 1
+    weight = np.full(size, -1, np.int64)
+    """Fresh answers of the end that a name has; -1: none is known."""
+    end = np.full(size, -1, np.int64)
+    has = pc.greater(features.column("n_addresses"), 0).to_numpy(zero_copy_only=False)
+    end[ids[has]] = ids[has]
+    weight[ids[has]] = pc.fill_null(features.column("n_fresh"), 0).to_numpy()[has]
+    open_ = end[alias] < 0
+    alias, target = alias[open_], target[open_]
+    for _ in range(MAX_HOPS):
+        known = end[target] >= 0
+        # The last of equal aliases wins an assignment, so the best one is put last.
+        order = np.lexsort((end[target], weight[target], alias))
+        order = order[known[order]]
+        ends, weights = end[target[order]], weight[target[order]]
+        end[alias[order]], weight[alias[order]] = ends, weights
+    found = np.unique(alias[end[alias] >= 0])
+    return {"alias": found.astype(np.int32), "target": end[found].astype(np.int32)}
 
 
 def _edges(history: History) -> pa.Table:
