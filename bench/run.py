@@ -40,11 +40,11 @@ class Run:
     peak_mib: float
 
 
-def build(name: str, source: str, *flags: str) -> Path:
-    """Compile a C file of the shared folder."""
+def build(name: str, source: Path, *flags: str) -> Path:
+    """Compile a C file."""
     program = OUT / name
     if not program.exists():
-        command = ["gcc", "-O3", "-march=native", "-o", str(program), str(SOURCES / source)]
+        command = ["gcc", "-O3", "-march=native", "-o", str(program), str(source)]
         subprocess.run([*command, *flags], check=True, capture_output=True)
     return program
 
@@ -69,8 +69,8 @@ def run(command: Sequence[str]) -> Run:
 
 def jobs(large: int, small: int) -> list[Job]:
     """Everything that is compared; slow peers get the small capture."""
-    generator = build("make_capture", "make_capture.c", "-lm")
-    reference = str(build("reference", "reference_decoder.c", "-lpthread"))
+    generator = build("make_capture", SOURCES / "make_capture.c", "-lm")
+    reference = str(build("reference", HERE / "reference.c"))
     unflux = [sys.executable, "-m", "unflux", "scan"]
     reduce = [sys.executable, str(HERE / "sightings.py")]
     found = []
@@ -78,7 +78,7 @@ def jobs(large: int, small: int) -> list[Job]:
         path = capture(generator, packets)
         file = str(path)
         listing = {
-            REFERENCE: [reference, "agg", file, "1"],
+            REFERENCE: [reference, file],
             "unflux: sightings, one core": [*reduce, file, "1"],
             "unflux: sightings, two cores": [*reduce, file, "2"],
             "unflux: verdict of every name": [*unflux, file, "--json", "--min-score", "2"],

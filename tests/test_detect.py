@@ -229,3 +229,45 @@ def test_baselines_say_what_their_formulas_say(tmp_path: Path, lab_tables) -> No
 def test_an_unknown_detector_is_a_sentence() -> None:
     with pytest.raises(ValueError, match="known ones: unflux"):
         detect.by_id("oracle")
+
+
+def judged(detector_id: str, **values: object) -> tuple[str, float]:
+    """Verdict and score of one row of features."""
+    row = {
+        "n_addresses": 1, "n_asns": 1, "n_prefixes": 1, "prefix_ratio": 1.0, "ttl_max_s": 300,
+        "answers_max": 1, "n_fresh": 10, "growth_events": 0,
+    } | values  # fmt: skip
+    table = detect.by_id(detector_id).judge(pa.Table.from_pylist([row]))
+    return table.column("verdict")[0].as_py(), table.column("score")[0].as_py()
+
+
+def test_stalmans_by_hand() -> None:
+    # 1.32·2 + 18.54·2 + 5 = 44.72 < 50; with three of each 1.32·3 + 18.54·3 + 5 = 64.58.
+    assert judged("stalmans", n_addresses=2, n_asns=2)[0] == "not_flux"
+    verdict, score = judged("stalmans", n_addresses=3, n_asns=3)
+    assert (verdict, score) == ("single_flux", pytest.approx(64.58 / 114.58, abs=1e-5))
+    assert judged("stalmans", n_addresses=3, n_asns=None)[0] == "insufficient"
+
+
+def test_fluxor_by_hand() -> None:
+    # At the flux means: the squares of flux vanish, those of benign are
+    # ((98.13-2.86)/3.89)², ((261.49-4592.53)/7668.74)², ((63.75-1.27)/0.65)², ((38.36-1.11)/0.36)².
+    at_means = {"n_addresses": 98, "ttl_max_s": 261, "n_prefixes": 64, "n_asns": 38}
+    assert judged("fluxor", **at_means) == ("single_flux", 1.0)
+    assert judged("fluxor", n_addresses=3, ttl_max_s=4600)[0] == "not_flux"
+
+
+def test_perdisci_filters_by_hand() -> None:
+    wide = {"n_addresses": 12, "answers_max": 5, "prefix_ratio": 0.9}
+    assert judged("perdisci_filters", **wide)[0] == "single_flux"  # F1, and |R| >= 10
+    assert judged("perdisci_filters", **wide | {"ttl_max_s": 10801})[0] == "not_flux"  # F1: TTL
+    assert judged("perdisci_filters", **wide | {"answers_max": 2})[0] == "not_flux"  # F1: |P|
+    still = wide | {"n_fresh": 101, "prefix_ratio": 0.4}
+    assert judged("perdisci_filters", **still)[0] == "not_flux"  # F2: seen often, hardly grew
+    assert judged("perdisci_filters", **still | {"growth_events": 3})[0] == "single_flux"
+
+
+def test_the_rule_of_thumb_by_hand() -> None:
+    assert judged("cisa_rule", n_addresses=10)[0] == "single_flux"
+    assert judged("cisa_rule", n_addresses=9)[0] == "not_flux"
+    assert judged("cisa_rule", n_addresses=10, ttl_max_s=301) == ("not_flux", 0.0)

@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from unflux.detect.anomalous_dns import AnomalousDns
 from unflux.detect.base import FLUX_VERDICTS, VERDICTS, Detector, Finding
+from unflux.detect.cisa_rule import CisaRule
+from unflux.detect.fluxor import Fluxor
 from unflux.detect.holz2008 import Holz2008
+from unflux.detect.perdisci import PerdisciFilters
+from unflux.detect.stalmans import Stalmans
 from unflux.detect.unflux import Unflux
 
 __all__ = ["DETECTORS", "FLUX_VERDICTS", "VERDICTS", "Detector", "Finding", "by_id"]
 
-DETECTORS: tuple[Detector, ...] = (Unflux(), Holz2008(), AnomalousDns())
+DETECTORS: tuple[Detector, ...] = (
+    Unflux(),
+    Holz2008(),
+    AnomalousDns(),
+    Stalmans(),
+    Fluxor(),
+    PerdisciFilters(),
+    CisaRule(),
+)
 
 
 def by_id(detector_id: str) -> Detector:
