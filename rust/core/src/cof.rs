@@ -208,7 +208,7 @@ mod tests {
         let mut desk = Desk::new(&options, &mut reducer, Pieces::default());
         let result = take(line, 1, &mut desk);
         let report = desk.report;
-        (result, report, reducer.finish().0)
+        (result, report, reducer.finish(1).0)
     }
 
     #[test]

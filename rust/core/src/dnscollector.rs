@@ -313,7 +313,7 @@ mod tests {
             desk.report.malformed(kind, 1);
         }
         let report = desk.report;
-        (report, reducer.finish().0.iter().map(|bucket| bucket.rows.len()).sum())
+        (report, reducer.finish(1).0.iter().map(|bucket| bucket.rows.len()).sum())
     }
 
     #[test]

@@ -15,6 +15,8 @@ use std::hint::black_box;
 
 use foldhash::quality::RandomState;
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::clients::Clients;
 use crate::link::Address;
 use crate::message::{Message, Rdata, Record, Section};
@@ -475,6 +477,35 @@ impl Bucket {
         self.activity.shrink_to_fit();
     }
 
+    /// [`close`](Self::close) for an hour whose rdata all have their numbers: merged, not read.
+    fn close_merged(&mut self, tables: &Tables) {
+        self.row_index = Index::default();
+        self.activity_index = Index::default();
+        self.rdata = Vec::with_capacity(self.rows.len());
+        for chunk in self.rows.chunks(WARM) {
+            tables.warm_rdata(chunk.iter().filter_map(Row::entry));
+            let number = |row: &Row| row.entry().map_or(row.raw, |entry| tables.find_rdata(entry).unwrap_or(NONE));
+            self.rdata.extend(chunk.iter().map(number));
+        }
+        debug_assert!(!self.rdata.contains(&NONE));
+        self.rows.shrink_to_fit();
+        self.activity.shrink_to_fit();
+    }
+
+    /// Pieces of one hour as one.
+    fn merged(pieces: Vec<Bucket>, state: &RandomState, tables: &Tables) -> Option<Bucket> {
+        let mut pieces = pieces.into_iter();
+        let mut whole = pieces.next()?;
+        if pieces.len() > 0 {
+            whole.reopen(state);
+            for piece in pieces {
+                whole.absorb(state, &piece, tables.clients());
+            }
+            whole.close_merged(tables);
+        }
+        Some(whole)
+    }
+
     /// Make a closed hour ready for merging.
     fn reopen(&mut self, state: &RandomState) {
         for (place, row) in self.rows.iter().enumerate() {
@@ -931,32 +962,38 @@ impl Reducer {
     }
 
     /// The hours in order, each once, and the tables their numbers refer to.
-    pub fn finish(mut self) -> (Vec<Bucket>, Tables) {
+    ///
+    /// Hours that came in pieces (from other threads, or out of order) are put together, on
+    /// `threads` threads.
+    pub fn finish(mut self, threads: usize) -> (Vec<Bucket>, Tables) {
         self.close_all();
-        let mut done: Vec<Bucket> = Vec::new();
-        let mut merged = false;
         self.closed.sort_by_key(|bucket| bucket.hour); // stable: earlier pieces stay first
+        let mut hours: Vec<Vec<Bucket>> = Vec::new();
         for bucket in std::mem::take(&mut self.closed) {
-            match done.last_mut().filter(|last| last.hour == bucket.hour) {
-                None => {
-                    if std::mem::take(&mut merged)
-                        && let Some(last) = done.last_mut()
-                    {
-                        last.close(&mut self.tables);
-                    }
-                    done.push(bucket);
-                }
-                Some(last) => {
-                    if !std::mem::replace(&mut merged, true) {
-                        last.reopen(&self.state);
-                    }
-                    last.absorb(&self.state, &bucket, self.tables.clients());
-                }
+            match hours.last_mut().filter(|pieces| pieces[0].hour == bucket.hour) {
+                Some(pieces) => pieces.push(bucket),
+                None => hours.push(vec![bucket]),
             }
         }
-        if merged && let Some(last) = done.last_mut() {
-            last.close(&mut self.tables);
-        }
+        let (state, tables) = (&self.state, &self.tables);
+        let waiting = Mutex::new(hours.into_iter());
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(pieces) = next else { return done };
+                done.extend(Bucket::merged(pieces, state, tables));
+            }
+        };
+        let mut done = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut done = work();
+            for other in others {
+                done.extend(other.join().expect("a merging thread does not panic"));
+            }
+            done
+        });
+        done.sort_by_key(|bucket| bucket.hour);
         (done, self.tables)
     }
 }

@@ -40,7 +40,7 @@ pub struct Reduced {
 /// # Errors
 /// When Arrow refuses a batch, which would be a fault of this crate.
 pub fn export(reducer: Reducer, threads: usize) -> Result<Reduced, ArrowError> {
-    let (mut buckets, tables) = reducer.finish();
+    let (mut buckets, tables) = reducer.finish(threads);
     if buckets.is_empty() {
         buckets.push(Bucket::default()); // the columns must be there even when no row is
     }

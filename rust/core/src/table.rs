@@ -255,6 +255,15 @@ impl Tables {
         })
     }
 
+    /// The number of a rdata that was interned before.
+    pub fn find_rdata(&self, entry: Entry) -> Option<u32> {
+        match entry {
+            Entry::A(value) => self.a.find(self.mix.hash(value), |_| true),
+            Entry::Name(value) => self.name.find(self.mix.hash(value), |_| true),
+            Entry::Bytes(id) | Entry::Text(id) => self.other.get(id as usize).copied().filter(|code| *code != NONE),
+        }
+    }
+
     fn intern_other(&mut self, entry: Entry, id: u32) -> u32 {
         if self.other.len() <= id as usize {
             self.other.resize(self.bytes.len().max(id as usize + 1), NONE);
