@@ -19,7 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from unflux.cli.times import parse_us
 from unflux.errors import UnfluxError
-from unflux.sightings import Input, OnProgress
+from unflux.sightings import Input, OnProgress, sigterm_as_interrupt
 from unflux.sources.base import ANY_TIME_US, ReadOptions
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_FOUND = 0, 1, 2, 3
@@ -132,8 +132,9 @@ def exit_code(inputs: Iterable[Input]) -> int:
 def clean_end() -> Iterator[None]:
     """Turn what may go wrong into one sentence on standard error and an exit code."""
     try:
-        yield
-        sys.stdout.flush()
+        with sigterm_as_interrupt():
+            yield
+            sys.stdout.flush()
     except UnfluxError as error:
         errors.print(f"unflux: {error}", markup=False)
         raise typer.Exit(EXIT_ERROR) from None

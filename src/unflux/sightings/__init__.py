@@ -11,6 +11,7 @@ from unflux.sightings.reading import (
     raise_first_fault,
     reduce,
     run_interruptibly,
+    sigterm_as_interrupt,
 )
 from unflux.sightings.selection import Selection, select
 
@@ -27,6 +28,7 @@ __all__ = [
     "reduce",
     "run_interruptibly",
     "select",
+    "sigterm_as_interrupt",
     "whole_file",
     "write_dataset",
     "write_table",

@@ -232,7 +232,7 @@ def run_interruptibly(
             failure.append(error)
 
     thread = threading.Thread(target=work, name="unflux-reader")
-    with _sigterm_as_interrupt():
+    with sigterm_as_interrupt():
         thread.start()
         try:
             while thread.is_alive():
@@ -249,8 +249,8 @@ def run_interruptibly(
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM means the same as Ctrl-C while a file is read (only on the main thread)."""
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM means the same as Ctrl-C (only on the main thread)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -250,7 +250,10 @@ def words(numbers: I64, texts: list[str], missing: npt.NDArray[np.bool_] | None 
     """Texts by number as a dictionary of those that occur; null where `missing`."""
     if missing is not None:
         numbers = np.where(missing, 0, numbers)
-    known, inverse = np.unique(numbers, return_inverse=True)
+    used = np.zeros(len(texts), bool)  # marking is cheaper than sorting: numbers are dense
+    used[numbers] = True
+    known = np.flatnonzero(used)
+    inverse = (np.cumsum(used) - 1)[numbers]
     chosen = pa.array([texts[number] for number in known.tolist()], pa.string())
     indices = pa.array(inverse.astype(np.int32), mask=missing)
     return pa.DictionaryArray.from_arrays(indices, chosen)
