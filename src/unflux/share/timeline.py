@@ -67,6 +67,8 @@ class Timeline:
     """Addresses of its zone's name servers, the same."""
     ttls: list[tuple[int, int, int]] = field(default_factory=list)
     """(hour in microseconds, shortest, longest TTL in seconds), in order."""
+    n_answers: int = 0
+    """Fresh answers for the name."""
 
     def growth(self) -> list[tuple[int, int]]:
         """(time, distinct addresses seen by then), in order."""
@@ -97,14 +99,15 @@ def timelines(judged: Judged, findings: Sequence[Finding]) -> dict[str, Timeline
     of_hosts = _tracks(judged, address_rows(judged.history, host_ids))
     ttls = _ttls(rows)
     found = {}
-    for name, owner, zone in zip(
-        wanted.column("name").to_pylist(), owners.to_pylist(), zones.to_pylist(), strict=True
-    ):
+    n_fresh = wanted.column("n_fresh").to_pylist()
+    keys = (wanted.column("name").to_pylist(), owners.to_pylist(), zones.to_pylist(), n_fresh)
+    for name, owner, zone, n_answers in zip(*keys, strict=True):
         servers = (track for host in hosts_of.get(zone, ()) for track in of_hosts.get(host, ()))
         found[bare(name) or ""] = Timeline(
             tracks.get(owner, []),
             sorted(servers, key=lambda track: (track.spells, track.address)),
             ttls.get(owner, []),
+            n_answers or 0,
         )
     return found
 
