@@ -51,6 +51,17 @@ class Lane:
     """(first, last) in microseconds since the epoch."""
 
 
+def bridged(spells: Iterable[tuple[int, int]], gap_us: int) -> list[tuple[int, int]]:
+    """Spells in order, those that are no further apart than a gap put together."""
+    found: list[tuple[int, int]] = []
+    for first, last in spells:
+        if found and first - found[-1][1] <= gap_us:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class TimeScale:
     """Where a time lies on the picture's width."""
@@ -92,7 +103,7 @@ def strip(lanes: Sequence[Lane], scale: TimeScale, label: str) -> Html:
     for number, lane in enumerate(drawn):
         y = TOP + row * (number + 0.5)
         dashes = "".join(
-            f"M{_n(scale.x(first))} {_n(y)}h{_n(max(1.6, scale.x(last) - scale.x(first)))}"
+            f"M{_n(scale.x(first))} {_n(y)}h{_n(max(2.4, scale.x(last) - scale.x(first)))}"
             for first, last in lane.spells
         )
         parts.append(
@@ -166,14 +177,16 @@ def bars(items: Sequence[tuple[str, int]], label: str, most: int = 8) -> Html:
     """The largest counts as bars with their names, the others as one number below."""
     ranked = sorted(items, key=lambda item: (-item[1], item[0]))
     shown, others = ranked[:most], ranked[most:]
-    row, name_width = 19, 172
+    row = 19
+    longest = max((len(name) for name, _ in shown), default=0)
+    name_width = 16 + min(180, 7 * longest)
     top = max((value for _, value in shown), default=1)
     parts = []
     for number, (name, value) in enumerate(shown):
         y = TOP + row * number
         width = (WIDTH - name_width - 56) * value / top
         parts += [
-            el("text", el("title", name), _short(name, 27), x=name_width - 8, y=y + 12,
+            el("text", el("title", name), _short(name, 25), x=name_width - 8, y=y + 12,
                class_="end"),
             el("rect", class_="bar", x=name_width, y=y + 2, width=_n(max(1.0, width)), height=12),
             el("text", value, x=_n(name_width + width + 6), y=y + 12),

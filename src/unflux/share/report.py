@@ -9,6 +9,7 @@ import base64
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +27,8 @@ MAX_PICTURED = 60
 """Findings with a page of their own; all are in the table (to `MAX_ROWS`) and in the NDJSON."""
 MAX_ROWS = 1000
 MAX_AGENTS = 40
-MAX_CLIENTS = 100
+MAX_CLIENTS = 64
+MAX_NAMES = 12
 COLOURS = {"single_flux": "red", "double_flux": "red", "ns_flux": "red", "ambiguous": "amber",
            "not_flux": "green", "insufficient": "grey"}  # fmt: skip
 STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8") + pictures.CSS
@@ -140,9 +142,9 @@ def _table(findings: Sequence[Finding], numbers: dict[str, int]) -> Html:
         el("th", "verdict"),
         el("th", "score", class_="n"),
         el("th", "name"),
-        el("th", "addresses", class_="n"),
+        el("th", "addresses", class_="n wide"),
         *(el("th", title, class_="n wide") for title in ("ASes", "countries", "TTL s")),
-        el("th", "clients", class_="n"),
+        el("th", "clients", class_="n wide"),
         el("th", "why", class_="wide"),
     )
     shown = findings[:MAX_ROWS]
@@ -166,12 +168,12 @@ def _row(finding: Finding, numbers: dict[str, int]) -> Html:
         el("td", _tag(finding.verdict)),
         el("td", f"{finding.score:.2f}", class_="n"),
         el("td", linked, class_="name"),
-        el("td", finding.n_addresses, class_="n"),
+        el("td", finding.n_addresses, class_="n wide"),
         *(
             el("td", "?" if value is None else value, class_="n wide")
             for value in (finding.n_asns, finding.n_countries, finding.ttl_max_s)
         ),
-        el("td", finding.n_clients, class_="n"),
+        el("td", finding.n_clients, class_="n wide"),
         el("td", one_line(finding), class_="wide any"),
     )
 
@@ -233,9 +235,10 @@ def _pictures(finding: Finding, line: Timeline) -> Html | None:
     if not spells:
         return None
     scale = TimeScale.around(min(first for first, _ in spells), max(last for _, last in spells))
+    ttl_s = max((high for _, _, high in line.ttls), default=0)
     left, right = [], []
     if line.addresses:
-        left.append(_strip(line.addresses, scale, "address", "addresses", "Addresses"))
+        left.append(_strip(line.addresses, scale, "address", "addresses", "Addresses", ttl_s))
         right += [_growth(line, scale), _ttl(line, scale)]
     if line.name_servers:
         layer = _strip(
@@ -244,6 +247,7 @@ def _pictures(finding: Finding, line: Timeline) -> Html | None:
             "address of a name server",
             "addresses of name servers",
             "Name servers",
+            line.ns_ttl_s,
         )
         (left if len(line.name_servers) > 8 or not line.addresses else right).append(layer)
     right += _places(line.addresses or line.name_servers)
@@ -254,8 +258,15 @@ def _figure(title: str, says: str, picture: Html) -> Html:
     return el("figure", el("figcaption", el("b", title), f" {says}"), picture)
 
 
-def _strip(tracks: list[Track], scale: TimeScale, one: str, many: str, title: str) -> Html:
-    """Which address answered when, coloured by origin AS."""
+def _strip(
+    tracks: list[Track], scale: TimeScale, one: str, many: str, title: str, ttl_s: int
+) -> Html:
+    """Which address answered when, coloured by origin AS.
+
+    An answer holds for its TTL, so a dash is that long at least; and a client asks again after it,
+    so what lies closer together than two TTLs is one stay, also across the hours of sightings.
+    """
+    hold_us = min(ttl_s, 3600) * 1_000_000
     systems: dict[int | None, int] = {}
     for track in tracks:
         systems.setdefault(track.origin_asn, len(systems))
@@ -263,7 +274,7 @@ def _strip(tracks: list[Track], scale: TimeScale, one: str, many: str, title: st
         Lane(
             f"{track.address} AS{track.origin_asn or '?'} {track.country or ''} ({track.owner})",
             systems[track.origin_asn],
-            track.spells,
+            pictures.bridged(((first, last + hold_us) for first, last in track.spells), hold_us),
         )
         for track in tracks
     ]
@@ -288,7 +299,7 @@ def _ttl(line: Timeline, scale: TimeScale) -> Html | None:
     if not line.ttls:
         return None
     highest = max(high for _, _, high in line.ttls)
-    says = f"seconds, shortest to longest in each hour; at most {highest}"
+    says = f"seconds as received, shortest to longest in each hour; at most {highest}"
     return _figure("TTL", says, pictures.levels(line.ttls, HOUR_US, scale, f"TTL: {says}"))
 
 
@@ -358,7 +369,7 @@ def _agents(agents: list[Agent]) -> Html | None:
 
 
 def _clients(findings: Iterable[Finding]) -> Html:
-    """Whose machines asked for flux names: where an analyst goes next."""
+    """Whose machines asked for flux names: where an analyst goes next. Alike clients in one row."""
     asked: defaultdict[str, list[str]] = defaultdict(list)
     for finding in findings:
         if finding.is_flux:
@@ -367,20 +378,35 @@ def _clients(findings: Iterable[Finding]) -> Html:
     title = el("h2", "Who asked for flux names", id="clients")
     if not asked:
         return join(title, el("p", "No client is known to have asked.", class_="box"))
-    ranked = sorted(asked.items(), key=lambda item: (-len(item[1]), item[0]))
+    alike: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for client in sorted(asked, key=_address_order):
+        alike[tuple(asked[client])].append(client)
+    ranked = sorted(alike.items(), key=lambda item: (-len(item[0]), len(item[1]), item[0]))
     rows = [
-        el("tr", el("td", client, class_="addr"), el("td", len(names), class_="n"),
-           el("td", el("bdi", ", ".join(names[:6]) + (" …" if len(names) > 6 else "")),
-              class_="any"))
-        for client, names in ranked[:MAX_CLIENTS]
-    ]  # fmt: skip
-    head = el("tr", el("th", "client"), el("th", "names", class_="n"), el("th", "which"))
-    more = len(ranked) - MAX_CLIENTS
+        el(
+            "tr",
+            el("td", el("bdi", _some(names, MAX_NAMES)), class_="any"),
+            el("td", len(clients), class_="n"),
+            el("td", _some(clients, MAX_CLIENTS), class_="any"),
+        )
+        for names, clients in ranked[:MAX_ROWS]
+    ]
+    head = el("tr", el("th", "asked for"), el("th", "clients", class_="n"), el("th", "which"))
     return join(
         title,
         el("div", el("table", el("thead", head), el("tbody", *rows)), class_="box scroll"),
-        el("p", f"{more} more are in findings.ndjson.", class_="soft") if more > 0 else None,
+        el("p", "Up to 64 clients are kept per name, type and hour.", class_="soft"),
     )
+
+
+def _address_order(client: str) -> tuple[int, int]:
+    address = ip_address(client)
+    return address.version, int(address)
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _looked_at(summary: dict[str, Any]) -> Html:

@@ -67,6 +67,8 @@ class Timeline:
     """Addresses of its zone's name servers, the same."""
     ttls: list[tuple[int, int, int]] = field(default_factory=list)
     """(hour in microseconds, shortest, longest TTL in seconds), in order."""
+    ns_ttl_s: int = 0
+    """Longest TTL of those addresses of name servers."""
     n_answers: int = 0
     """Fresh answers for the name."""
 
@@ -96,17 +98,21 @@ def timelines(judged: Judged, findings: Sequence[Finding]) -> dict[str, Timeline
     host_ids = pa.chunked_array([pa.array(sorted(set().union(*hosts_of.values())), pa.int32())])
     rows = address_rows(judged.history, pa.chunked_array([pc.unique(owners)]))
     tracks = _tracks(judged, rows)
-    of_hosts = _tracks(judged, address_rows(judged.history, host_ids))
+    host_rows = address_rows(judged.history, host_ids)
+    of_hosts, host_ttls = _tracks(judged, host_rows), _ttls(host_rows)
     ttls = _ttls(rows)
     found = {}
     n_fresh = wanted.column("n_fresh").to_pylist()
     keys = (wanted.column("name").to_pylist(), owners.to_pylist(), zones.to_pylist(), n_fresh)
     for name, owner, zone, n_answers in zip(*keys, strict=True):
-        servers = (track for host in hosts_of.get(zone, ()) for track in of_hosts.get(host, ()))
+        hosts = hosts_of.get(zone, set())
+        servers = (track for host in hosts for track in of_hosts.get(host, ()))
+        high_s = (high for host in hosts for _, _, high in host_ttls.get(host, ()))
         found[bare(name) or ""] = Timeline(
             tracks.get(owner, []),
             sorted(servers, key=lambda track: (track.spells, track.address)),
             ttls.get(owner, []),
+            max(high_s, default=0),
             n_answers or 0,
         )
     return found
