@@ -35,7 +35,7 @@ from sharing import (
     options_of,
 )
 from unflux import pipeline, sightings
-from unflux.pipeline import Scan
+from unflux.pipeline import Scan, ScanOptions
 from unflux.share.case import Case, ExportOptions, Reporter, why_no_indicator
 from unflux.share.csv import FORMULA_STARTS, guarded
 from unflux.share.exports import EXPORTS, DirectoryExport, by_name
@@ -353,7 +353,7 @@ def test_what_is_not_proven_is_no_indicator(lab_scan: Scan, tmp_path: Path) -> N
     capture = write_pcap(
         tmp_path / "once.pcap", [(1.79e9, udp_frame(a_response("once.test.", 300, addresses)))]
     )
-    once = pipeline.scan([capture])
+    once = pipeline.scan([capture], ScanOptions())
     low = [one for one in once.findings if one.is_flux]
     assert all("low" in (why_no_indicator(one) or "") for one in low)
     assert exported("suricata", once)[0] == b""
