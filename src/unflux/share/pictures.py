@@ -113,7 +113,7 @@ def strip(lanes: Sequence[Lane], scale: TimeScale, label: str) -> Html:
     parts.append(_y_label(TOP + min(height, 9), 1))
     if len(lanes) > 1 and height > 22:
         parts.append(_y_label(TOP + height, len(lanes)))
-    note = f"{label}; every {every}th line is drawn" if every > 1 else label
+    note = f"{label}; one line in {every} is drawn" if every > 1 else label
     return _svg(height, note, parts)
 
 
@@ -180,7 +180,7 @@ def bars(items: Sequence[tuple[str, int]], label: str, most: int = 8) -> Html:
     row = 19
     longest = max((len(name) for name, _ in shown), default=0)
     name_width = 16 + min(180, 7 * longest)
-    top = max((value for _, value in shown), default=1)
+    top = max((value for _, value in shown), default=0) or 1
     parts = []
     for number, (name, value) in enumerate(shown):
         y = TOP + row * number

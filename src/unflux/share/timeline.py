@@ -90,7 +90,7 @@ class Timeline:
 
 def timelines(judged: Judged, findings: Sequence[Finding]) -> dict[str, Timeline]:
     """The timeline of each finding's name (of the name behind it, where it is an alias)."""
-    names = pa.array([absolute(finding.name) for finding in findings])
+    names = pa.array([absolute(finding.name) for finding in findings], pa.string())
     wanted = judged.table.filter(pc.is_in(judged.table.column("name"), names))
     owners = wanted.column("address_name_id").cast(pa.int32())
     zones = pc.index_in(wanted.column("zone"), value_set=judged.history.names)
