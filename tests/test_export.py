@@ -341,7 +341,9 @@ def test_abuse_reports_are_valid_xarf_and_leave_out_what_is_not_proven(
         assert "cert@lab.example" in texts[name]
 
 
-def test_what_is_not_proven_is_no_indicator(lab_scan: Scan, tmp_path: Path) -> None:
+def test_what_is_not_proven_is_no_indicator(
+    lab_scan: Scan, lab_tables: tuple[Path, Path], tmp_path: Path
+) -> None:
     ambiguous = [one for one in lab_scan.findings if one.verdict == "ambiguous"]
     assert ambiguous
     for name in ("stix", "misp", "zeek", "suricata"):
@@ -353,10 +355,15 @@ def test_what_is_not_proven_is_no_indicator(lab_scan: Scan, tmp_path: Path) -> N
     capture = write_pcap(
         tmp_path / "once.pcap", [(1.79e9, udp_frame(a_response("once.test.", 300, addresses)))]
     )
-    once = pipeline.scan([capture], ScanOptions())
+    once = pipeline.scan([capture], ScanOptions(asn_db=lab_tables[0], country_db=lab_tables[1]))
     low = [one for one in once.findings if one.is_flux]
+    assert [one.name for one in low] == ["once.test"]
     assert all("low" in (why_no_indicator(one) or "") for one in low)
-    assert exported("suricata", once)[0] == b""
+    for name in ("stix", "misp", "zeek", "suricata"):
+        content, case = exported(name, once)
+        assert case.n_indicators == 0
+        assert [one for one in case.left_out if "confidence is low" in one]
+    assert content == b""
 
 
 @pytest.mark.parametrize("name", ["stix", "misp", "zeek", "suricata", "suricata-ip"])

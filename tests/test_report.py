@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Cli
-from sharing import HOSTILE_ORGANISATION, hostile_scan, lab_scan, lab_world
+from sharing import HOSTILE_ORGANISATION, hostile_scan, lab_scan, lab_world, options_of
+from unflux import pipeline, sightings
 from unflux.pipeline import Scan
 from unflux.share import pictures, report
 from unflux.share.html import el
@@ -115,9 +116,18 @@ def test_the_same_scan_gives_the_same_bytes(lab_scan: Scan) -> None:
     assert page_of(slower) == page_of(lab_scan)
 
 
+def test_a_dataset_gives_the_same_findings_and_pictures(
+    lab_scan: Scan, lab_world: Path, tmp_path: Path
+) -> None:
+    sightings.write_dataset(lab_scan.history, tmp_path / "dataset")
+    again = pipeline.scan([tmp_path / "dataset"], options_of(lab_world))
+    cards = [page_of(one).split("<article", 1)[1].split("</article>") for one in (again, lab_scan)]
+    assert cards[0][:3] == cards[1][:3]
+
+
 def test_what_a_reader_must_know_is_on_the_page(lab_scan: Scan) -> None:
     shown = " ".join("".join(Page(page_of(lab_scan)).text).split())
-    assert "2 names are fast flux" in shown
+    assert "2 names called fast flux" in shown
     counts = lab_scan.summary["counts"]
     assert f"{counts['items']} items read" in shown
     assert "every item is accounted for" in shown

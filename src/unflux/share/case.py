@@ -101,13 +101,15 @@ class Case:
 
     def indicators(self) -> Iterator[Finding]:
         """Claims that may be acted upon."""
-        for finding in self.claims():
-            why_not = why_no_indicator(finding)
-            if why_not:
-                self.left_out[f"names that are no indicators: {why_not}"] += 1
-            else:
-                self.n_indicators += 1
-                yield finding
+        return (finding for finding in self.claims() if self.is_indicator(finding))
+
+    def is_indicator(self, finding: Finding) -> bool:
+        """Whether a claim may be acted upon; counted either way."""
+        why_not = why_no_indicator(finding)
+        if why_not:
+            self.left_out[f"names that are no indicators: {why_not}"] += 1
+        self.n_indicators += not why_not
+        return not why_not
 
     def agents(self, finding: Finding) -> list[Agent]:
         """Its agents, at most `MAX_AGENTS` of them (those seen last), in order of address."""

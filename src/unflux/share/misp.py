@@ -19,7 +19,6 @@ from unflux.share.case import (
     one_line_claim,
     stable_id,
     top_reasons,
-    why_no_indicator,
 )
 from unflux.share.text import visible
 
@@ -82,8 +81,7 @@ def _event(pymisp: ModuleType, case: Case) -> Any:
 def _domain_ip(pymisp: ModuleType, case: Case, finding: Finding) -> Any:
     made = _object(pymisp, "domain-ip", finding.name, finding.last_seen)
     made.comment = one_line_claim(finding)
-    is_indicator = why_no_indicator(finding) is None
-    case.n_indicators += is_indicator
+    is_indicator = case.is_indicator(finding)
     _put(made, "domain", finding.name, to_ids=is_indicator, comment=top_reasons(finding))
     for agent in case.agents(finding):
         where = f"AS{agent.origin_asn or '?'} {visible(agent.organisation or '')}".strip()

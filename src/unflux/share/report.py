@@ -83,7 +83,7 @@ def _head(scan: Scan) -> Html:
 def _headline(n_flux: int) -> str:
     if n_flux == 0:
         return "no name was called fast flux"
-    return "1 name is fast flux" if n_flux == 1 else f"{n_flux} names are fast flux"
+    return f"{n_flux} {'name' if n_flux == 1 else 'names'} called fast flux"
 
 
 def _opening(scan: Scan) -> Html:
@@ -240,6 +240,7 @@ def _pictures(finding: Finding, line: Timeline) -> Html | None:
     if line.addresses:
         left.append(_strip(line.addresses, scale, "address", "addresses", "Addresses", ttl_s))
         right += [_growth(line, scale), _ttl(line, scale)]
+    places = _places(line.addresses or line.name_servers)
     if line.name_servers:
         layer = _strip(
             line.name_servers,
@@ -250,7 +251,7 @@ def _pictures(finding: Finding, line: Timeline) -> Html | None:
             line.ns_ttl_s,
         )
         (left if len(line.name_servers) > 8 or not line.addresses else right).append(layer)
-    right += _places(line.addresses or line.name_servers)
+    (right if line.name_servers else left).extend(places)
     return el("div", el("div", *left), el("div", *right), class_="grid")
 
 
@@ -284,9 +285,12 @@ def _strip(
     return _figure(title, says, pictures.strip(lanes, scale, f"{title}: {says}"))
 
 
-def _growth(line: Timeline, scale: TimeScale) -> Html:
+def _growth(line: Timeline, scale: TimeScale) -> Html | None:
+    """How many addresses were seen by when; nothing where all came at once."""
     pool = estimate_pool(line.addresses, line.n_answers)
     points = line.growth()
+    if points[0][0] == points[-1][0]:
+        return None
     says = f"{points[-1][1]} different addresses so far"
     if pool:
         says += f"; about {pool.estimate:.0f} in all ({pool.low:.0f} to {pool.high:.0f}, Chao)"

@@ -19,7 +19,6 @@ from unflux.share.case import (
     Case,
     one_line_claim,
     stable_id,
-    why_no_indicator,
 )
 from unflux.share.text import visible
 
@@ -151,13 +150,12 @@ class _Bundle:
             **self.common,
         )
         self._relate(infrastructure, "consists-of", observed, when)
-        if why_no_indicator(finding) is None:
+        if self.case.is_indicator(finding):
             self._add_indicator(finding, infrastructure, observed, when)
 
     def _add_indicator(
         self, finding: Finding, infrastructure: str, observed: str, when: dict[str, str]
     ) -> None:
-        self.case.n_indicators += 1
         indicator = self._add(
             "Indicator",
             id=f"indicator--{stable_id('indicator', finding.name)}",

@@ -28,11 +28,11 @@ WITH by_side AS ( -- what both sides of a resolver saw was one event
 ), counted AS (
     SELECT name_id, code, max(n)::BIGINT AS n FROM by_side GROUP BY ALL
 ), spelled AS (
-    SELECT name_id, code, list(DISTINCT [first_us, last_us]) AS spells, min(first_us) AS first_us
+    SELECT name_id, code, list(DISTINCT [first_us, last_us]) AS spells
     FROM rows GROUP BY ALL
 )
 SELECT name_id, code, n, list_sort(spells) AS spells
-FROM spelled JOIN counted USING (name_id, code) ORDER BY name_id, first_us, code
+FROM spelled JOIN counted USING (name_id, code)
 """
 TTLS = """
 SELECT name_id, first_us // 3600000000 * 3600000000 AS hour_us, min(ttl_min)::BIGINT AS low_s,
@@ -110,7 +110,7 @@ def timelines(judged: Judged, findings: Sequence[Finding]) -> dict[str, Timeline
         high_s = (high for host in hosts for _, _, high in host_ttls.get(host, ()))
         found[bare(name) or ""] = Timeline(
             tracks.get(owner, []),
-            sorted(servers, key=lambda track: (track.spells, track.address)),
+            sorted(servers, key=lambda track: (track.spells[0], track.address, track.owner)),
             ttls.get(owner, []),
             max(high_s, default=0),
             n_answers or 0,
@@ -158,6 +158,8 @@ def _tracks(judged: Judged, rows: pa.Table) -> dict[int, list[Track]]:
                 row["n"],
             )
         )
+    for listed in tracks.values():  # numbers of rdata are another run's in another order
+        listed.sort(key=lambda track: (track.spells[0], track.address))
     return tracks
 
 
