@@ -138,5 +138,5 @@ def told(chosen: Export, case: Case) -> list[str]:
             lines.append(f"agents are indicators to look for, as you asked. {AGENT_NOTE}")
     if case.options.reporter == NOBODY and isinstance(chosen, DirectoryExport):
         lines.append("set --reporter and --contact before you send these")
-    lines += [f"left out: {count} {what}" for what, count in sorted(case.left_out.items())]
+    lines += [f"left out: {count} {what}" for what, count in sorted(case.left_out.items()) if count]
     return lines

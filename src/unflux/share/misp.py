@@ -7,7 +7,9 @@ MISP's own RPZ export would make blocking rules of such addresses.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from unflux.detect import Finding
@@ -29,6 +31,10 @@ TAGS = (
     'misp-galaxy:mitre-attack-pattern="Fast Flux DNS - T1568.001"',
     'misp-galaxy:first-dns="Dynamic DNS resolution: Fast flux"',
 )
+RRTYPES = ("A", "AAAA", "NS", "CNAME")
+MAX_RECORDS = 20
+"""Passive-dns objects of one rrset: MISP is slow with events of many objects, and the `domain-ip`
+object lists the addresses."""
 THREAT_LEVEL_MEDIUM, ANALYSIS_ONGOING, YOUR_ORGANISATION_ONLY = 2, 1, 0
 
 
@@ -72,10 +78,20 @@ def _event(pymisp: ModuleType, case: Case) -> Any:
     note.timestamp = _seconds(last)
     for finding in claims:
         event.add_object(_domain_ip(pymisp, case, finding))
-    for row in cof.records(case.scan.judged, claims):
-        if row["rrtype"] in ("A", "AAAA", "NS", "CNAME"):
-            event.add_object(_passive_dns(pymisp, row))
+    for row in _latest_records(case, claims):
+        event.add_object(_passive_dns(pymisp, row))
     return event
+
+
+def _latest_records(case: Case, claims: list[Finding]) -> Iterator[dict[str, Any]]:
+    """Of each rrset the records seen last, in the order of the format."""
+    rows = (r for r in cof.records(case.scan.judged, claims) if r["rrtype"] in RRTYPES)
+    for _, rrset in groupby(rows, key=lambda row: (row["rrname"], row["rrtype"])):
+        ranked = sorted(rrset, key=lambda row: (row["time_last"], row["rdata"]))
+        case.left_out[f"passive-dns objects beyond {MAX_RECORDS} of an rrset"] += max(
+            0, len(ranked) - MAX_RECORDS
+        )
+        yield from sorted(ranked[-MAX_RECORDS:], key=lambda row: row["rdata"])
 
 
 def _domain_ip(pymisp: ModuleType, case: Case, finding: Finding) -> Any:

@@ -60,6 +60,8 @@ class _Bundle:
     def __init__(self, stix: ModuleType, case: Case) -> None:
         self.stix, self.case = stix, case
         self.objects: dict[str, Any] = {}
+        self.known: dict[object, str] = {}
+        """Address or AS number → identifier: agents are shared, and objects cost time."""
         self.common: dict[str, Any] = {}
         self._add_frame()
         domains: defaultdict[str, list[Finding]] = defaultdict(list)
@@ -196,13 +198,21 @@ class _Bundle:
             )
 
     def _address(self, agent: Agent) -> str:
-        systems = [self._system(agent)] if agent.origin_asn else None
-        kind = "IPv6Address" if ":" in agent.address else "IPv4Address"
-        return self._add(kind, value=agent.address, belongs_to_refs=systems)
+        if agent.address not in self.known:
+            systems = [self._system(agent)] if agent.origin_asn else None
+            kind = "IPv6Address" if ":" in agent.address else "IPv4Address"
+            self.known[agent.address] = self._add(
+                kind, value=agent.address, belongs_to_refs=systems
+            )
+        return self.known[agent.address]
 
     def _system(self, agent: Agent) -> str:
-        name = visible(agent.organisation) if agent.organisation else None
-        return self._add("AutonomousSystem", number=agent.origin_asn, name=name)
+        if agent.origin_asn not in self.known:
+            name = visible(agent.organisation) if agent.organisation else None
+            self.known[agent.origin_asn] = self._add(
+                "AutonomousSystem", number=agent.origin_asn, name=name
+            )
+        return self.known[agent.origin_asn]
 
     def _relate(self, source: str, kind: str, target: str, when: dict[str, str]) -> None:
         self._add(
