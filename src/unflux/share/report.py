@@ -20,7 +20,7 @@ from unflux.share import pictures
 from unflux.share.case import AGENT_NOTE, EVIDENCE
 from unflux.share.html import Html, el, join
 from unflux.share.pictures import Lane, TimeScale
-from unflux.share.table import one_line
+from unflux.share.table import in_triage_order, one_line
 from unflux.share.timeline import HOUR_US, Timeline, Track, estimate_pool, timelines
 
 MAX_PICTURED = 60
@@ -36,7 +36,8 @@ STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8") + pic
 
 def write_report(scan: Scan, out: IO[bytes]) -> None:
     """Write the page, finding by finding."""
-    pictured = [one for one in scan.findings if one.is_flux or one.verdict == "ambiguous"]
+    findings = in_triage_order(scan.findings)
+    pictured = [one for one in findings if one.is_flux or one.verdict == "ambiguous"]
     pictured = pictured[:MAX_PICTURED]
     lines = timelines(scan.judged, pictured)
     numbers = {one.name: number for number, one in enumerate(pictured)}
@@ -44,7 +45,7 @@ def write_report(scan: Scan, out: IO[bytes]) -> None:
         _head(scan),
         _opening(scan),
         Html("<main>"),
-        _table(scan.findings, numbers),
+        _table(findings, numbers),
     ):
         out.write(part.encode())
     for number, finding in enumerate(pictured):
