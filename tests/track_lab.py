@@ -31,11 +31,16 @@ class LabWorld:
 
     def __init__(self, scenario: Scenario) -> None:
         self.world = World(
-            [(name, settings) for name, _, settings in scenario.services], scenario.seed, scenario.start_s
+            [(name, settings) for name, _, settings in scenario.services],
+            scenario.seed,
+            scenario.start_s,
         )
         names = self.world.names.texts
-        self.apexes = {names[zone]: number for number, zone in enumerate(self.world.zone_name.tolist())}
-        self.units = {}
+        self.apexes = {
+            names[zone]: number for number, zone in enumerate(self.world.zone_name.tolist())
+        }
+        self.delegations: dict[int, tuple[int, list[Record]]] = {}
+        self.units: dict[str, int] = {}
         for unit, (kind, owner) in enumerate(
             zip(self.world.unit_kind.tolist(), self.world.unit_owner.tolist(), strict=True)
         ):
@@ -97,8 +102,13 @@ class LabWorld:
         return RCODES[store.rcode[version]], records, store.next_unit[version]
 
     def _delegation(self, zone: str, now: float) -> list[Record]:
+        """As it was when its step was first asked for: the model says when delegations move, but
+        draws again from the live list of the moment while a step lasts."""
         unit = int(self.world.zone_delegation[self.apexes[zone]])
-        return self._fetch(unit, now)[1]
+        step = int(self.world.ns_step(np.array([unit]), np.array([now]))[0])
+        if self.delegations.get(unit, (None, []))[0] != step:
+            self.delegations[unit] = (step, self._fetch(unit, now)[1])
+        return self.delegations[unit][1]
 
     def _from_zone(self, query: Query, zone: str, now: float) -> Response:
         delegation = self._delegation(zone, now)
@@ -110,14 +120,19 @@ class LabWorld:
             return Response("NOERROR", True, tuple(records))
         unit = self.units.get(query.qname)
         if unit is None:
-            glue = [one for one in delegation if one.owner == query.qname and one.rdtype == query.qtype]
+            glue = [
+                one for one in delegation if one.owner == query.qname and one.rdtype == query.qtype
+            ]
             if glue:
                 records = [Record("answer", one.owner, "A", one.ttl, one.rdata) for one in glue]
                 return Response("NOERROR", True, tuple(records))
             names = [one.owner for one in delegation if one.section == "additional"]
             exists = query.qname == zone or query.qname in names
             return Response("NOERROR" if exists else "NXDOMAIN", True, (soa(zone),))
-        if query.qtype not in (self.rdtype_of[query.qname], "CNAME") and self.world.unit_kind[unit] != ALIAS:
+        if (
+            query.qtype not in (self.rdtype_of[query.qname], "CNAME")
+            and self.world.unit_kind[unit] != ALIAS
+        ):
             return Response("NOERROR", True, (soa(zone),))
         rcode, records, following = self._fetch(unit, now)
         if following >= 0 and query.qtype in ("A", "AAAA"):
@@ -160,7 +175,9 @@ class Cache:
         return Response(kept[2].rcode, False, tuple(records))
 
 
-def play(lab: LabWorld, tracker: Tracker, start_s: float, hours: float, rtt_s: float = 0.05) -> Played:
+def play(
+    lab: LabWorld, tracker: Tracker, start_s: float, hours: float, rtt_s: float = 0.05
+) -> Played:
     """Let the tracker ask the lab for some hours of virtual time."""
     played = Played(tracker)
     cache = Cache(lab)

@@ -22,7 +22,8 @@ def compare(target: Target, meaning: reading.Meaning, now: float) -> list[Event]
     target.negatives = target.negatives + 1 if meaning.outcome == reading.NXDOMAIN else 0
     target.rrset = list(meaning.rrset)
     if before == target.rrset:
-        target.unchanged += 1
+        moved = target.kind in (CUT, NS) and target.hosts != meaning.hosts  # same names, new glue
+        target.unchanged = 0 if moved else target.unchanged + 1
         return []
     target.unchanged, target.changed_s = 0, now
     if target.kind not in EVENT_OF or (before is None and target.kind != ADDRESS):
@@ -55,7 +56,9 @@ def learn(
     elif target.kind == APEX:
         _learn_apex(tracker, target, meaning)
     elif target.kind == NS and found:
-        target.hosts = meaning.hosts
+        gone, target.hosts = target.hosts.keys() - meaning.hosts.keys(), meaning.hosts
+        for host in gone:
+            tracker.unfollow(HOST, host, tracker.names_of(target))
         _sample(tracker, target.qname, "child", meaning.hosts)
         for host, addresses in meaning.hosts.items():
             if tracker.resolvers or not addresses:
@@ -67,13 +70,24 @@ def learn(
             tracker.samples.append(Sample(tracker.now, zone or "", way, meaning.rrset))
     elif target.kind == WILDCARD:
         _learn_wildcard(tracker, target, meaning, events)
-    elif target.kind == ADDRESS and not query.recurse and meaning.outcome == reading.ALIAS:
-        tracker.follow(ADDRESS, meaning.owner, target.name)
-        tracker.lead(meaning.owner, target.name)
+    elif target.kind == ADDRESS and not query.recurse:
+        _learn_alias(tracker, target, meaning)
     if not query.recurse and found and meaning.zone and meaning.hosts:
         tracker.cuts.refresh(meaning.zone, meaning.hosts)
         if target.kind == ADDRESS:
             _sample(tracker, meaning.zone, "child", meaning.hosts)
+
+
+def _learn_alias(tracker: Tracker, target: Target, meaning: reading.Meaning) -> None:
+    """A name server gives an alias without its end, where a resolver would go on: we do."""
+    end = meaning.owner if meaning.outcome == reading.ALIAS else ""
+    for name in list(tracker.names_of(target)):
+        if target.leads_to and target.leads_to != end:
+            tracker.unfollow(ADDRESS, target.leads_to, [name])
+        if end:
+            tracker.follow(ADDRESS, end, name)
+            tracker.lead(end, name)
+    target.leads_to = end
 
 
 def _learn_cut(

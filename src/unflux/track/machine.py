@@ -72,6 +72,7 @@ class Tracker:
         self.samples: list[Sample] = []
         self.dirty: set[Key] = set()
         """Targets that changed since they were last stored."""
+        self.dropped: set[Key] = set()
         self.dirty_names: set[str] = set()
         self._of_name: dict[str, set[Key]] = {}
         self._names_of: dict[Key, set[str]] = {}
@@ -104,14 +105,7 @@ class Tracker:
         """Never ask for a name again, nor for what only it led to."""
         self.names.pop(name, None)
         for key in self._of_name.pop(name, set()):
-            heirs = self._names_of[key]
-            heirs.discard(name)
-            if not heirs:
-                self.targets.pop(key, None)
-                del self._names_of[key]
-            elif self.targets[key].name == name:
-                self.targets[key].name = min(heirs)
-                self.dirty.add(key)
+            self._unlink(key, name)
         self._derived.pop(name, None)
         for names in self._waiting.values():
             names.discard(name)
@@ -122,8 +116,7 @@ class Tracker:
         for one in listed:
             self._register(one)
         for target in targets:
-            if target.name in self.names:
-                self._restore_target(target)
+            self._restore_target(target)
         for name in self.names:
             self._extend(name)
 
@@ -131,6 +124,11 @@ class Tracker:
         target.due_s = due_after_crash(target, self.now, self.settings)
         target.in_flight = False
         self.targets[target.key] = target
+        self.schedule.push(target)
+        if target.name not in self.names or target.is_retired:
+            target.is_retired = True
+            self._names_of[target.key] = set()
+            return
         self._link(target.key, target.name)
         if target.kind == HOST or (target.kind == ADDRESS and target.qname != target.name):
             self._derived[target.name].add(target.qname)
@@ -140,7 +138,6 @@ class Tracker:
             self._probes[target.qname.partition(".")[2]] = target.qname
         if target.kind == HOST and target.rrset:
             self.cuts.add_addresses(target.qname, target.qtype, target.rrset)
-        self.schedule.push(target)
 
     def _register(self, listed: Listed) -> None:
         self.names[listed.name] = listed
@@ -150,6 +147,22 @@ class Tracker:
     def _link(self, key: Key, name: str) -> None:
         self._of_name[name].add(key)
         self._names_of.setdefault(key, set()).add(name)
+
+    def _unlink(self, key: Key, name: str) -> None:
+        """A name does not want a target any more: another one takes it over, or it retires."""
+        heirs, target = self._names_of[key], self.targets[key]
+        heirs.discard(name)
+        if not heirs:
+            target.is_retired = True
+        elif target.name == name:
+            target.name = min(heirs)
+        self.dirty.add(key)
+
+    def _drop(self, target: Target) -> None:
+        """A retired target would be due now: nothing is known of it that still holds."""
+        del self.targets[target.key], self._names_of[target.key]
+        self.dropped.add(target.key)
+        self.dirty.discard(target.key)
 
     def _extend(self, name: str) -> None:
         """Make the targets of a name, as far as the delegations above it are known."""
@@ -197,6 +210,16 @@ class Tracker:
             if kind == HOST and self.cuts.is_used and not self.resolvers:
                 self.lead(qname, name)
 
+    def unfollow(self, kind: str, qname: str, names: Iterable[str]) -> None:
+        """What listed names do not lead to any more is not asked for again."""
+        for name in names:
+            self._derived[name].discard(qname)
+            for qtype in ADDRESS_TYPES:
+                key = (kind, qname, qtype)
+                if key in self._of_name[name]:
+                    self._of_name[name].discard(key)
+                    self._unlink(key, name)
+
     def lead(self, end: str, name: str) -> None:
         """What a listed name led to lies in a zone of its own: ask where that begins."""
         for above in reading.ancestors(end)[:-1]:
@@ -210,6 +233,10 @@ class Tracker:
             self.targets[key] = Target(kind, qname, qtype, name, self.now)
             self.dirty.add(key)
             self.schedule.push(self.targets[key])
+            self.dropped.discard(key)
+        elif self.targets[key].is_retired:
+            self.targets[key].is_retired, self.targets[key].name = False, name
+            self.dirty.add(key)
 
     # What is due
 
@@ -218,6 +245,9 @@ class Tracker:
         self._advance_clock(now)
         ready = []
         for target, server in self.schedule.take(self.now, limit):
+            if target.is_retired:
+                self._drop(target)
+                continue
             if server is None:
                 self._fail(target)
                 continue
@@ -266,6 +296,10 @@ class Tracker:
         if meaning.outcome == reading.FAILURE:
             return self._failed(query, target, meaning.why)
         self.cuts.forgive(query.server)
+        if target.is_retired:
+            target.in_flight = False
+            self._schedule(target, meaning)
+            return []
         if meaning.outcome == reading.REFERRAL and query.kind != CUT:
             return self._referred(query, target, meaning)
         target.in_flight, target.failures, target.tried = False, 0, []
@@ -288,6 +322,9 @@ class Tracker:
     ) -> list[Event]:
         """Another server may know better; otherwise, wait."""
         target.in_flight = False
+        if target.is_retired:
+            self._fail(target)
+            return []
         target.tried.append(query.server)
         if not query.recurse and why != "servfail":
             self.cuts.blame(query.server, self.now)
@@ -398,13 +435,15 @@ class Tracker:
         taken, self.samples = self.samples, []
         return taken
 
-    def take_dirty(self) -> tuple[list[Listed], list[Target]]:
-        """Names and targets to store: what changed since the last call."""
+    def take_dirty(self) -> tuple[list[Listed], list[Target], list[Key]]:
+        """Names and targets to store, and targets to forget: what changed since the last call."""
         names, self.dirty_names = self.dirty_names, set()
         keys, self.dirty = self.dirty, set()
+        dropped, self.dropped = self.dropped, set()
         return (
             [self.names[name] for name in names if name in self.names],
             [self.targets[key] for key in keys if key in self.targets],
+            sorted(dropped),
         )
 
     def questions(self) -> list[Target]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from unflux.track.facts import Sample
@@ -33,20 +34,23 @@ class Period(NamedTuple):
 
 def intervals(samples: Iterable[Sample]) -> list[tuple[float, bool]]:
     """(seconds, changed?) between neighbouring samples of one way each, of ways that changed."""
-    by_way: dict[str, list[Sample]] = {}
-    for one in samples:
-        by_way.setdefault(one.way, []).append(one)
     found: list[tuple[float, bool]] = []
-    for way in by_way.values():
-        way.sort(key=lambda one: one.at_s)
+    for way in _by_way(samples):
         pairs = [
             (after.at_s - before.at_s, after.members != before.members)
-            for before, after in zip(way, way[1:], strict=False)
+            for before, after in pairwise(way)
             if after.at_s > before.at_s
         ]
         if any(changed for _, changed in pairs):
             found += pairs
     return found
+
+
+def _by_way(samples: Iterable[Sample]) -> list[list[Sample]]:
+    by_way: dict[str, list[Sample]] = {}
+    for one in sorted(samples, key=lambda one: one.at_s):
+        by_way.setdefault(one.way, []).append(one)
+    return list(by_way.values())
 
 
 def estimate(samples: Sequence[Sample]) -> Period:
@@ -60,7 +64,26 @@ def estimate(samples: Sequence[Sample]) -> Period:
         return Period(None, changed[0], len(changed), len(samples))
     low = max(still) * (1 + 1e-9)
     high = sum(seconds for seconds, _ in pairs) + low
-    return Period(_most_likely(changed, still, low, high), None, len(changed), len(samples))
+    seconds = _most_likely(changed, still, low, high)
+    distances = sorted(one for one, _ in pairs)
+    if distances[len(distances) * 9 // 10] < seconds:  # nearly every move was seen by itself
+        seconds = _between_changes(samples, seconds)
+    return Period(seconds, None, len(changed), len(samples))
+
+
+def _between_changes(samples: Sequence[Sample], about: float) -> float:
+    """Mean time between neighbouring changes, where a long one stands for several."""
+    total, n_cycles = 0.0, 0
+    for way in _by_way(samples):
+        times = [
+            (before.at_s + after.at_s) / 2
+            for before, after in pairwise(way)
+            if after.members != before.members
+        ]
+        for first, second in pairwise(times):
+            total += second - first
+            n_cycles += max(round((second - first) / about), 1)
+    return total / n_cycles if n_cycles else about
 
 
 def _most_likely(changed: list[float], still: list[float], low: float, high: float) -> float:

@@ -34,9 +34,7 @@ def heard(query: Query, response: Response, ts_us: int) -> Heard | None:
     """What of a response goes into the history; a wildcard's probe is about no real name."""
     if query.kind == WILDCARD:
         return None
-    return Heard(
-        ts_us, query.server, query.qname, query.qtype, response.rcode, response.records
-    )
+    return Heard(ts_us, query.server, query.qname, query.qtype, response.rcode, response.records)
 
 
 def answers(responses: Sequence[Heard], first_response: int = 0) -> pa.RecordBatch:

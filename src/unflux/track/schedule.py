@@ -49,7 +49,7 @@ class Schedule:
             heapq.heapify(self._heap)
 
     def take(self, now: float, limit: int) -> Iterator[tuple[Target, str | None]]:
-        """Targets to ask now and whom; None where there is nobody to be asked."""
+        """Targets to ask now and whom; None where there is nobody to ask, or nothing any more."""
         left = limit
         while left > 0 and self.overall(now).wait_s(now) <= 0:
             found = self._from_lines(now) or self._from_heap(now)
@@ -75,7 +75,11 @@ class Schedule:
         for server, line in list(self._lines.items()):
             while line and self.server(server, now).wait_s(now) <= 0:
                 target = self.targets.get(line.popleft())
-                if target is not None and not target.in_flight and self._pay(target, server, now):
+                if target is None or target.in_flight:
+                    continue
+                if target.is_retired:
+                    return target, None
+                if self._pay(target, server, now):
                     return target, server
             if not line:
                 del self._lines[server]
@@ -87,7 +91,7 @@ class Schedule:
             target = self.targets.get(key)
             if target is None or target.in_flight or target.due_s != when:
                 continue
-            server = self._server_for(target)
+            server = None if target.is_retired else self._server_for(target)
             if server is None:
                 return target, None
             if self._lines.get(server) or self.server(server, now).wait_s(now) > 0:

@@ -53,6 +53,10 @@ class Target(msgspec.Struct):
     hosts: dict[str, list[str]] = {}
     """Of a delegation or NS target: name servers and the addresses that came with them."""
     is_cut: bool | None = None
+    leads_to: str = ""
+    """End of an alias that a name server gave without the answer."""
+    is_retired: bool = False
+    """Nobody wants it any more; it is kept until it would be due, lest it be asked too early."""
     tried: list[str] = []
     """Servers that failed since the last answer or wait."""
 
