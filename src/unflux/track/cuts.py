@@ -111,3 +111,7 @@ class Cuts:
     def forgive(self, server: str) -> None:
         """A server answered."""
         self._blamed.pop(server, None)
+
+    def shift(self, seconds: float) -> None:
+        """All times move."""
+        self._blamed = {server: until + seconds for server, until in self._blamed.items()}

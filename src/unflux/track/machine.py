@@ -428,6 +428,17 @@ class Tracker:
     def _advance_clock(self, now: float) -> None:
         self.now = max(self.now, now)
 
+    def shift(self, seconds: float) -> None:
+        """The system's clock was set: all times move with it, so that nothing is due by that."""
+        self.now += seconds
+        for target in self.targets.values():
+            target.due_s += seconds
+            target.asked_s = None if target.asked_s is None else target.asked_s + seconds
+            target.changed_s = None if target.changed_s is None else target.changed_s + seconds
+        self.dirty.update(self.targets)
+        self.cuts.shift(seconds)
+        self.schedule.shift(seconds)
+
     # What the edge takes away
 
     def take_samples(self) -> list[Sample]:

@@ -74,3 +74,10 @@ class Paces:
 
     def _drop_full(self, now: float) -> None:
         self.buckets = {key: one for key, one in self.buckets.items() if not one.is_full(now)}
+
+    def shift(self, seconds: float) -> None:
+        """All times move."""
+        self.started_s += seconds
+        for bucket in self.buckets.values():
+            bucket.at_s += seconds
+            bucket.reserved_s += seconds

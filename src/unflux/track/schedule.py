@@ -71,6 +71,11 @@ class Schedule:
             return None
         return max(min(times), now + self.overall(now).wait_s(now))
 
+    def shift(self, seconds: float) -> None:
+        """All times move."""
+        self._heap = [(when + seconds, serial, key) for when, serial, key in self._heap]
+        self.paces.shift(seconds)
+
     def _from_lines(self, now: float) -> tuple[Target, str | None] | None:
         for server, line in list(self._lines.items()):
             while line and self.server(server, now).wait_s(now) <= 0:

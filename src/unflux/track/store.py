@@ -46,6 +46,8 @@ CREATE TABLE IF NOT EXISTS sample (
 CREATE INDEX IF NOT EXISTS sample_zone ON sample (zone, id);
 CREATE TABLE IF NOT EXISTS response (id INTEGER PRIMARY KEY, heard BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS sealed (file TEXT PRIMARY KEY, last_id INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS verdict (
+    name TEXT PRIMARY KEY, verdict TEXT NOT NULL, score REAL NOT NULL, at_s REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS total (what TEXT PRIMARY KEY, n INTEGER NOT NULL);
 """
 
@@ -218,6 +220,19 @@ class Store:
         """A file is in the dataset."""
         with self.transaction():
             self.database.execute("DELETE FROM sealed WHERE file = ?", (file,))
+
+    def verdicts(self) -> dict[str, tuple[str, float]]:
+        """(verdict, score) by name, as judged last."""
+        rows = self.database.execute("SELECT name, verdict, score FROM verdict")
+        return {name: (verdict, score) for name, verdict, score in rows}
+
+    def put_verdicts(self, verdicts: dict[str, tuple[str, float]], at_s: float) -> None:
+        """Store what was judged."""
+        with self.transaction():
+            self.database.executemany(
+                "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?)",
+                [(name, *verdict, at_s) for name, verdict in verdicts.items()],
+            )
 
     def events(self, name: str, zones: Sequence[str] = ()) -> list[Event]:
         """Events of a name and of the zones it lies in, oldest first."""
