@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from unflux import __version__
-from unflux.cli import decode, doctor, eval, explain, lab, scan, track
+from unflux.cli import decode, doctor, eval, explain, lab, scan, track, zonediff
 
 app = typer.Typer(
     name="unflux",
@@ -33,7 +33,7 @@ def root(
     """Detect, track, map and block fast-flux DNS networks."""
 
 
-for command in (scan, explain, decode, eval, lab, track, doctor):
+for command in (scan, explain, decode, eval, lab, track, zonediff, doctor):
     command.register(app)
 
 

@@ -210,7 +210,7 @@ def show(
             _print_story(story)
 
 
-SHOWN_EVENTS = 20
+SHOWN_EVENTS, SHOWN_RDATA = 20, 8
 
 
 def _print_story(story: dict[str, Any]) -> None:
@@ -251,9 +251,14 @@ def _event_line(event: dict[str, Any]) -> str:
     if kind == "wildcard":
         return f"{at}  wildcard in {event['owner']}"
     owner = f" of {event['owner']}" if event.get("owner") else ""
-    new = " ".join(f"+{one}" for one in event["new"])
-    gone = " ".join(f"-{one}" for one in event["gone"])
-    return f"{at}  {kind}{owner} {new} {gone} ttl {event['ttl']}"
+    parts = [*_some("+", event["new"]), *_some("-", event["gone"])]
+    return f"{at}  {kind}{owner} {' '.join(parts)} ttl {event['ttl']}"
+
+
+def _some(mark: str, rdata: list[str]) -> list[str]:
+    shown = [mark + one for one in rdata[:SHOWN_RDATA]]
+    left_out = len(rdata) - SHOWN_RDATA
+    return [*shown, f"{mark}({left_out} more)"] if left_out > 0 else shown
 
 
 def duration_s(text: str) -> float:

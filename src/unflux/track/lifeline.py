@@ -117,7 +117,7 @@ def _seen(result: Scan, name: str, listed: Listed) -> dict[str, Any]:
         FIRST_HERE, sightings=sightings, wanted=pa.table({"rdata": pa.array(agents, pa.string())})
     ).to_pylist()
     return {
-        "finding": msgspec.to_builtins(found[0]) if found else None,
+        "finding": msgspec.json.decode(msgspec.json.encode(found[0])) if found else None,
         "addresses": _merged([r for r in rows if r["owner"] in ends and r["rdtype"] in ADDRESS],
                              places),
         "name_servers": _merged([r for r in rows if r["rdtype"] == "NS"], {})

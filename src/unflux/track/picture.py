@@ -40,7 +40,7 @@ def _seconds(moment: str) -> float:
 
 def _bounds(found: list[tuple[str, str, list[tuple[float, float]]]]) -> tuple[float, float]:
     times = [time for _, _, spans in found for span in spans for time in span]
-    return min(times), max(max(times), min(times) + 60)
+    return min(times), max(*times, min(times) + 60)
 
 
 def text(story: dict[str, Any]) -> Iterator[str]:

@@ -58,9 +58,12 @@ def read(  # noqa: PLR0911  one return for each thing that a response may be
         return Meaning(ANSWER, "", rrset, owner, tuple(aliases), shortest, zone, hosts)
     if response.rcode == "NXDOMAIN":
         return Meaning(NXDOMAIN, "", (), owner, tuple(aliases), _negative_ttl_s(response), zone)
+    soa = next(response.of("authority", "SOA"), None)
+    if aliases and (soa is not None or parent is None):  # the end exists, without such a record
+        shortest = min([_negative_ttl_s(response), *ttl_s])
+        return Meaning(NODATA, "", (), owner, tuple(aliases), shortest, None)
     if aliases:
         return Meaning(ALIAS, "", (owner,), owner, tuple(aliases), min(ttl_s), zone, hosts)
-    soa = next(response.of("authority", "SOA"), None)
     if soa is not None or response.authoritative or parent is None:
         zone = soa.owner if soa else zone
         return Meaning(NODATA, "", (), owner, (), _negative_ttl_s(response), zone)

@@ -78,5 +78,5 @@ def update(directory: Path, judging: Judging, now: Callable[[], float]) -> list[
     return [
         Event(now(), name, "verdict", {"from": old, "to": verdict, "score": score})
         for name, (verdict, score) in sorted(fresh.items())
-        if (old := before.get(name, (None, 0.0))[0]) != verdict
+        if (old := before.get(name, ("insufficient", 0.0))[0]) != verdict
     ]
