@@ -1,4 +1,4 @@
-"""Two states of a zone, as its registry sees them: which delegations moved, and who moves with them.
+"""Two states of a zone, as its registry sees them: which delegations moved, who moves with them.
 
 Scores are in [0, 1], for ranking only: what moved between two looks, how short-lived the glue is,
 and whether names whose addresses rotate share the same name servers. One diff cannot tell a move
@@ -16,8 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from unflux.track.reading import ancestors
+
 LOW_TTL_S = 3600
-"""Glue below it is odd: registries use a day or two (Konte et al. 2009: flux glue at most an hour)."""
+"""Glue of at most so long is odd: registries use a day or two; flux has minutes (Konte 2009)."""
 CROWD = 50
 """Delegations on one host from which on its glue is a provider's, not an operator's own."""
 
@@ -62,11 +64,8 @@ def _rotating(old: Delegations, new: Delegations, changed_hosts: set[str]) -> se
     by_glue = {name for name in both if changed_hosts & (old.ns[name] | new.ns[name])}
     shared = old.addresses.keys() & new.addresses.keys()
     moved = {name for name in shared if old.addresses[name] != new.addresses[name]}
-    return by_glue | {name for name in both if any(_inside(one, name) for one in moved)}
-
-
-def _inside(name: str, zone: str) -> bool:
-    return name == zone or name.endswith(f".{zone}")
+    zones = {above for name in moved for above in ancestors(name)}
+    return by_glue | (both & zones)
 
 
 def _row(
