@@ -61,7 +61,9 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        store.add_names([(f"w{number}.example.", "bench") for number in range(n_names)], time.time())
+        store.add_names(
+            [(f"w{number}.example.", "bench") for number in range(n_names)], time.time()
+        )
         clock = Clock()
 
         def keep() -> list[Event]:

@@ -175,8 +175,45 @@ class Cache:
         return Response(kept[2].rcode, False, tuple(records))
 
 
+class Ideal:
+    """Who asks every name exactly when its TTL (or the floor) is over, and never in vain."""
+
+    def __init__(self, lab: LabWorld, floor_s: float) -> None:
+        self.lab, self.floor_s = lab, floor_s
+        self.n_changes: dict[str, int] = {}
+        self.published: dict[int, set[str]] = {}
+        self.last: dict[str, frozenset[int]] = {}
+        self.next_s: dict[str, float] = {}
+
+    def watch(self, from_s: float, to_s: float) -> None:
+        """One slice of the world, which is at hand."""
+        for one in self.lab.world.named:
+            service = self.lab.world.services[one.service]
+            for group in service.groups:
+                known = self.published.setdefault(one.service, set())
+                known.update(plan.text_of(address) for listed in group.lists for address in listed)
+                known.update(map(plan.text_of, group.first))
+            every_s = max(service.settings.ttl_s, self.floor_s)
+            times = np.arange(self.next_s.get(one.name, from_s), to_s, every_s)
+            if not len(times):
+                continue
+            self.next_s[one.name] = float(times[-1]) + every_s
+            domains = np.full(len(times), one.domain, np.int64)
+            groups, steps = np.full(len(times), one.group, np.int64), service.steps(domains, times)
+            for listed in service.pick(domains, groups, steps, times, service.settings.k):
+                now = frozenset(listed)
+                changed = one.name in self.last and self.last[one.name] != now
+                self.n_changes[one.name] = self.n_changes.get(one.name, 0) + changed
+                self.last[one.name] = now
+
+
 def play(
-    lab: LabWorld, tracker: Tracker, start_s: float, hours: float, rtt_s: float = 0.05
+    lab: LabWorld,
+    tracker: Tracker,
+    start_s: float,
+    hours: float,
+    ideal: Ideal | None = None,
+    rtt_s: float = 0.05,
 ) -> Played:
     """Let the tracker ask the lab for some hours of virtual time."""
     played = Played(tracker)
@@ -186,6 +223,8 @@ def play(
     while now < end_s:
         while upto <= now + rtt_s:
             lab.world.advance(upto, upto + SLICE_S)
+            if ideal is not None:
+                ideal.watch(upto, min(upto + SLICE_S, end_s))
             upto += SLICE_S
         for query in tracker.due(now):
             answer = cache.answer if query.recurse else lab.answer
@@ -195,7 +234,3 @@ def play(
         played.samples += tracker.take_samples()
         now = max(tracker.next_due_s() or end_s, now + 0.01)
     return played
-
-
-def text_of(address: int) -> str:
-    return plan.text_of(address)
