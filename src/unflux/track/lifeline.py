@@ -65,6 +65,7 @@ def of(directory: Path, name: str, judging: Judging) -> dict[str, Any]:
         if rhythm and rhythm.seconds
         else None,
         "name_servers_move_at_most_every_s": rhythm.at_most_s if rhythm else None,
+        "name_servers_moved": rhythm.n_changes if rhythm else 0,
         "finding": None,
         "addresses": [],
         "name_servers": [],

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from unflux.track.facts import Sample
 
 MIN_CHANGES = 2
+MOVES = 3
 
 
 class Period(NamedTuple):
@@ -30,6 +31,11 @@ class Period(NamedTuple):
     """When every sample differed from the one before: the shortest distance of two."""
     n_changes: int
     n_samples: int
+
+    @property
+    def moves(self) -> bool:
+        """Did name servers move again and again (not once, as when a provider is changed)?"""
+        return self.n_changes >= MOVES
 
 
 def intervals(samples: Iterable[Sample]) -> list[tuple[float, bool]]:
