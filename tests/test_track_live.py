@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def rows(servers: Servers, folder: Path, name: str) -> dict:
     return json.loads(done.stdout)
 
 
+def wait_for_event(runner: subprocess.Popen[str], text: str) -> None:
+    """Read what a tracker prints until something is in it."""
+    assert runner.stdout is not None
+    for line in runner.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"{text} was not seen")
+
+
 def test_a_rotation_is_followed_from_the_root_through_kill_9(
     servers: Servers, tmp_path: Path
 ) -> None:
@@ -41,12 +51,14 @@ def test_a_rotation_is_followed_from_the_root_through_kill_9(
     began = time.time()
     for turn in range(2):
         servers.set("mother.test.", "c2", 3, "A", f"198.18.{turn}.5")
-        first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(5)
+        first = subprocess.Popen(
+            [*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        wait_for_event(first, f"198.18.{turn}.5")
         first.send_signal(signal.SIGKILL)
-        first.wait()
+        first.communicate()
     servers.set("mother.test.", "c2", 3, "A", "198.18.2.5")
-    done = servers.unflux(*command[command.index("track") :], "--for", "6s")
+    done = servers.unflux(*command[command.index("track") :], "--for", "12s")
     assert done.returncode == 0, done.stderr
     story = rows(servers, folder, "c2.mother.test")
     assert {one["rdata"] for one in story["addresses"]} == {
@@ -74,13 +86,9 @@ def check_log(servers: Servers, began: float) -> None:
         if (view, qname, qtype) == ("zone", "c2.mother.test.", "A")
     ]
     assert len(asked) >= 4
-    assert all(later - earlier >= 3 for earlier, later in zip(asked, asked[1:], strict=False)), (
-        asked
-    )
+    assert all(later - earlier >= 3 for earlier, later in pairwise(asked)), asked
     big = [at for at, _, qname, qtype in log if (qname, qtype) == ("big.mother.test.", "A")]
-    assert all(
-        gap >= 5 or gap < 0.5 for gap in (b - a for a, b in zip(big, big[1:], strict=False))
-    ), big
+    assert all(gap >= 5 or gap < 0.5 for gap in (b - a for a, b in pairwise(big))), big
     assert sum(view == "root" for _, view, _, _ in log) == 1, "a TTL of ten minutes"
     for view in ("root", "tld", "zone"):
         times = [at for at, of, _, qtype in log if of == view and qtype != "SOA"]
@@ -117,19 +125,16 @@ def test_names_added_while_it_runs_are_asked_and_ctrl_c_ends_cleanly(
         "track", "run", "--dir", folder, "--authoritative", "--hints", servers.hints, *LAB, "--json"
     )  # fmt: skip
     runner = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(3)
+    wait_for_event(runner, "c2.mother.test")
     servers.unflux("track", "add", "still.mother.test", "--dir", folder)
     second = servers.unflux(*command[command.index("track") :])
     assert second.returncode == 1
     assert "another unflux is tracking" in second.stderr
-    time.sleep(3)
+    wait_for_event(runner, "still.mother.test")
     runner.send_signal(signal.SIGINT)
-    out, errors = runner.communicate(timeout=20)
+    _, errors = runner.communicate(timeout=30)
     assert runner.returncode == 0, errors
-    events = [json.loads(line) for line in out.splitlines()]
-    assert {one["name"] for one in events if one["kind"] == "addresses"} == {
-        "c2.mother.test", "still.mother.test",
-    }  # fmt: skip
+    assert "stopped" in errors
 
 
 def test_glue_that_is_not_public_is_not_asked(servers: Servers, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ FORMS = {
             ],
         }
     ),
-    "export": json.dumps({"unflux_track": 1, "names": [{"name": f"{x}.test", "verdict": None or "single_flux"} for x in "abc"]}),
+    "export": json.dumps({"unflux_track": 1, "names": [{"name": f"{x}.test", "verdict": None} for x in "abc"]}),
     "strings": json.dumps(["a.test", "b.test", "c.test"]),
 }  # fmt: skip
 

@@ -44,7 +44,7 @@ class World:
     broken: dict[str, str] = field(default_factory=dict)
     zones: dict[str, tuple[int, dict[str, list[str]]]] = field(default_factory=dict)
 
-    def answer(self, query: Query) -> Response | str:
+    def answer(self, query: Query) -> Response | str:  # noqa: PLR0911
         """A response, or the reason why there is none."""
         broken = self.broken.get(query.server) or self.broken.get(query.qname)
         if broken in ("timeout", "unreachable"):
@@ -58,7 +58,7 @@ class World:
         served = [
             zone
             for zone, (_, hosts) in self.zones.items()
-            if query.server in sum(hosts.values(), [])
+            if any(query.server in one for one in hosts.values())
         ]
         served += ["."] if query.server == ROOT else []
         mine = [zone for zone in served if is_below(query.qname, zone)]

@@ -110,7 +110,7 @@ def _lines(content: bytes, source: str, into: NameList) -> Iterator[tuple[int, A
             into.faults["bad_json"] = Oddity("bad_json", source, first, count)
 
 
-def _names_in(document: Any) -> Iterator[str]:
+def _names_in(document: Any) -> Iterator[str]:  # noqa: PLR0912  one branch a form
     """Names in a JSON document, by what it is."""
     if isinstance(document, str):
         yield document
@@ -119,8 +119,12 @@ def _names_in(document: Any) -> Iterator[str]:
             yield from _names_in(one)
     elif not isinstance(document, dict):
         return
-    elif "unflux_track" in document or isinstance(document.get("findings"), list):
-        for one in document.get("names") or document.get("findings") or ():
+    elif "unflux_track" in document:
+        for one in document.get("names") or ():
+            if isinstance(one, dict) and isinstance(one.get("name"), str):
+                yield one["name"]
+    elif isinstance(document.get("findings"), list):
+        for one in document["findings"]:
             yield from _finding(one)
     elif "flux" in document or "verdict" in document:
         yield from _finding(document.get("flux", document))
