@@ -61,7 +61,8 @@ def read(  # noqa: PLR0911  one return for each thing that a response may be
     soa = next(response.of("authority", "SOA"), None)
     if aliases and (soa is not None or parent is None):  # the end exists, without such a record
         shortest = min([_negative_ttl_s(response), *ttl_s])
-        return Meaning(NODATA, "", (), owner, tuple(aliases), shortest, None)
+        above = soa.owner if soa is not None else zone
+        return Meaning(NODATA, "", (), owner, tuple(aliases), shortest, above)
     if aliases:
         return Meaning(ALIAS, "", (owner,), owner, tuple(aliases), min(ttl_s), zone, hosts)
     if soa is not None or response.authoritative or parent is None:
