@@ -102,7 +102,16 @@ def test_a_resolver_is_asked_and_its_cache_respected(servers: Servers, tmp_path:
     folder = tmp_path / "t"
     servers.unflux("track", "add", "long.mother.test", "still.mother.test", "--dir", folder)
     done = servers.unflux(
-        "track", "run", "--dir", folder, "--resolver", RESOLVER, "--set", "floor_s=1", "--for", "12s"
+        "track",
+        "run",
+        "--dir",
+        folder,
+        "--resolver",
+        RESOLVER,
+        "--set",
+        "floor_s=1",
+        "--for",
+        "12s",
     )
     assert done.returncode == 0, done.stderr
     story = rows(servers, folder, "long.mother.test")
