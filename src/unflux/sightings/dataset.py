@@ -127,13 +127,26 @@ class Dataset:
         UnfluxError
             When another one does.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UnfluxError(f"another unflux is adding to {self.directory}") from None
+        with locked_directory(self.directory, "adding to"):
             yield
+
+
+@contextmanager
+def locked_directory(directory: Path, doing: str) -> Iterator[None]:
+    """Only one process does something in a directory at a time; the lock ends with the process.
+
+    Raises
+    ------
+    UnfluxError
+        When another one does.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnfluxError(f"another unflux is {doing} {directory}") from None
+        yield
 
 
 def _is_empty(directory: Path) -> bool:
