@@ -203,6 +203,12 @@ impl Mix {
     }
 }
 
+/// An IPv4 address in its mapped form as a number.
+fn ipv4(address: &Address) -> Option<u32> {
+    let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, a, b, c, d] = *address else { return None };
+    Some(u32::from_be_bytes([a, b, c, d]))
+}
+
 /// All that is interned while one input is reduced.
 #[derive(Default)]
 pub struct Tables {
@@ -217,7 +223,9 @@ pub struct Tables {
     mix: Mix,
     state: RandomState,
     clients: Vec<Address>,
+    /// Numbers of the clients: of IPv4 (equal hashes are equal addresses), and of IPv6.
     client: Index,
+    client6: Index,
 }
 
 impl Tables {
@@ -277,26 +285,29 @@ impl Tables {
     }
 
     pub fn client_hash(&self, address: &Address) -> u32 {
-        (self.state.hash_one(u128::from_be_bytes(*address)) >> 32) as u32
+        match ipv4(address) {
+            Some(value) => self.mix.hash(value),
+            None => (self.state.hash_one(u128::from_be_bytes(*address)) >> 32) as u32,
+        }
     }
 
     /// Bring in what interning clients of these hashes will touch.
-    pub fn warm_clients(&self, hashes: impl Iterator<Item = u32> + Clone) {
-        black_box(hashes.clone().fold(0, |sum, hash| sum ^ self.client.first(hash)));
-        black_box(hashes.fold(0, |sum, hash| {
-            sum ^ self.clients.get(self.client.first(hash) as usize).map_or(0, |address| address[15])
-        }));
+    pub fn warm_clients(&self, hashes: impl Iterator<Item = u32>) {
+        black_box(hashes.fold(0, |sum, hash| sum ^ self.client.first(hash)));
     }
 
     /// The number of a client whose [`client_hash`](Self::client_hash) is known.
     pub fn intern_client(&mut self, hash: u32, address: Address) -> u32 {
-        let clients = &self.clients;
-        self.client.find(hash, |id| clients[id as usize] == address).unwrap_or_else(|| {
-            let id = self.clients.len() as u32;
-            self.clients.push(address);
-            self.client.insert(hash, id);
-            id
-        })
+        let Tables { clients, client, client6, .. } = self;
+        let is_v4 = ipv4(&address).is_some();
+        let index = if is_v4 { client } else { client6 };
+        if let Some(id) = index.find(hash, |id| is_v4 || clients[id as usize] == address) {
+            return id;
+        }
+        let id = clients.len() as u32;
+        index.insert(hash, id);
+        clients.push(address);
+        id
     }
 
     /// Take in the tables of another worker; returns what its numbers are here.
