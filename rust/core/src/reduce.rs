@@ -307,18 +307,21 @@ impl Reducer {
 
     /// Give every pending name, rdata and client its number.
     fn number(&mut self, pending: &Pending) {
-        let bytes = |start: u32, len: u32| &pending.arena[start as usize..(start + len) as usize];
+        let arena = &pending.arena;
         self.ids.clear();
         for chunk in pending.names.chunks(WARM) {
             self.tables.names.warm(chunk.iter().map(|(_, _, hash)| *hash));
-            let intern = |(start, len, hash): &(u32, u32, u32)| self.tables.names.intern(*hash, bytes(*start, *len));
+            let names = &mut self.tables.names;
+            let intern = |(start, len, hash): &(u32, u32, u32)| {
+                names.intern_in(*hash, arena, *start as usize, *len as usize)
+            };
             self.ids.extend(chunk.iter().map(intern));
         }
         self.rdata_codes.clear();
         for chunk in pending.rdata.chunks(WARM) {
             self.tables.bytes.warm(chunk.iter().map(|(_, _, hash, _)| *hash));
             for (start, len, hash, is_text) in chunk {
-                let id = self.tables.bytes.intern(*hash, bytes(*start, *len));
+                let id = self.tables.bytes.intern_in(*hash, arena, *start as usize, *len as usize);
                 let entry = if *is_text { Entry::Text(id) } else { Entry::Bytes(id) };
                 self.rdata_codes.push(self.tables.intern_rdata(entry));
             }
