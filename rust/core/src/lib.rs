@@ -8,6 +8,7 @@
 //! crate; untrusted bytes are only read through checked slices.
 
 pub mod activity;
+pub mod agents;
 pub mod answers;
 pub mod capture;
 pub mod chunks;

@@ -312,9 +312,8 @@ impl Reducer {
         for chunk in pending.names.chunks(WARM) {
             self.tables.names.warm(chunk.iter().map(|(_, _, hash)| *hash));
             let names = &mut self.tables.names;
-            let intern = |(start, len, hash): &(u32, u32, u32)| {
-                names.intern_in(*hash, arena, *start as usize, *len as usize)
-            };
+            let intern =
+                |(start, len, hash): &(u32, u32, u32)| names.intern_in(*hash, arena, *start as usize, *len as usize);
             self.ids.extend(chunk.iter().map(intern));
         }
         self.rdata_codes.clear();
