@@ -86,16 +86,15 @@ impl Bucket {
         self.rows.len() + self.activity.len()
     }
 
-    /// Pieces of one hour as one, in the order of owners.
-    fn merged(mut pieces: Vec<Bucket>, tables: &Tables) -> Bucket {
+    /// Pieces of one hour as one, in the order of owners. `spare` is memory to work in.
+    fn merged(mut pieces: Vec<Bucket>, tables: &Tables, spare: &mut (Vec<Row>, Vec<Row>)) -> Bucket {
         if pieces.len() == 1 && pieces[0].is_sorted {
             return pieces.remove(0);
         }
         let hour = pieces[0].hour;
         let all: Vec<&Activities> = pieces.iter().map(|piece| &piece.activity).collect();
         let activity = Activities::merged(&all, tables.clients());
-        let n = pieces.iter().map(|piece| piece.rows.len()).sum();
-        let rows = Rows::merged(&mut pieces.into_iter().map(|piece| piece.rows), n, hour, tables.names.len());
+        let rows = Rows::merged(&mut pieces.into_iter().map(|piece| piece.rows), hour, tables.names.len(), spare);
         Bucket { hour, rows, activity, is_sorted: true }
     }
 
@@ -461,7 +460,7 @@ impl Reducer {
         let later: usize = pieces.iter().skip(1).map(Bucket::len).sum();
         if later > MAX_LOG.max(pieces[0].len()) {
             // What came after the first piece is as large: merging now keeps memory to distinct rows.
-            let whole = Bucket::merged(std::mem::take(pieces), &self.tables);
+            let whole = Bucket::merged(std::mem::take(pieces), &self.tables, &mut Default::default());
             pieces.push(whole);
         }
     }
@@ -500,11 +499,11 @@ impl Reducer {
         let tables = &self.tables;
         let waiting = Mutex::new(std::mem::take(&mut self.closed).into_values());
         let work = || {
-            let mut done = Vec::new();
+            let (mut done, mut spare) = (Vec::new(), Default::default());
             loop {
                 let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(pieces) = next else { return done };
-                done.push(Bucket::merged(pieces, tables));
+                done.push(Bucket::merged(pieces, tables, &mut spare));
             }
         };
         let mut done = std::thread::scope(|scope| {
@@ -560,5 +559,107 @@ fn failure_of(message: &Message) -> Option<Failure> {
         3 => Some(Failure::NxDomain),
         5 => Some(Failure::Refused),
         _ => Some(Failure::Other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A response by a few small numbers: owner, addresses (some twice), hour, TTL, client.
+    type Small = (u8, Vec<u8>, u8, u8, u8);
+
+    fn add(reducer: &mut Reducer, (owner, addresses, hour, ttl, client): &Small) {
+        let mut message = Message::default();
+        message.clear();
+        let owner = message.add_name(&format!("n{owner}.test.")).unwrap();
+        message.question = Some((owner, rdtype::A));
+        for address in addresses {
+            let rdata = Rdata::A(0xC612_0000 | u32::from(*address % 8));
+            message.records.push(Record {
+                section: Section::Answer,
+                owner,
+                rdtype: rdtype::A,
+                ttl: u32::from(*ttl),
+                rdata,
+            });
+        }
+        let ts_us = i64::from(*hour % 3) * HOUR_US + i64::from(*ttl) * MINUTE_US / 5;
+        let mut address = [0; 16];
+        address[15] = *client;
+        reducer.add(&message, ts_us, Some(address), Vantage::Client);
+    }
+
+    /// Everything that was reduced, in words and in order.
+    fn told(reducer: Reducer, threads: usize) -> Vec<String> {
+        let (buckets, tables) = reducer.finish(threads);
+        let mut all = Vec::new();
+        for Bucket { hour, rows, activity, .. } in &buckets {
+            for place in 0..rows.len() {
+                let (mut owner, mut rdata) = (String::new(), String::new());
+                tables.present_name(rows.owner[place] as u32, &mut owner);
+                tables.present_rdata(rows.rdata[place] as u32, &mut rdata);
+                let (first, last, count) = (rows.time_first[place], rows.time_last[place], rows.count_raw[place]);
+                let (max, min, fresh) = (rows.ttl_max[place], rows.ttl_min[place], rows.fresh_minutes[place]);
+                all.push(format!("{hour} {owner} {rdata} {first} {last} {count} {max} {min} {fresh:x}"));
+            }
+            for place in 0..activity.len() {
+                let mut owner = String::new();
+                tables.present_name(activity.owner[place] as u32, &mut owner);
+                let mut clients: Vec<_> =
+                    activity.clients_of(place).iter().map(|id| tables.clients()[*id as usize]).collect();
+                clients.sort_unstable();
+                let sums = (activity.responses[place], activity.answers_sum[place], activity.answers_max[place]);
+                let n_clients = activity.n_clients(place, tables.clients());
+                let failures = activity.failures_of(place);
+                all.push(format!("{hour} {owner} {sums:?} {failures:?} {n_clients} {clients:?}"));
+            }
+        }
+        all.sort_unstable();
+        all
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_split_among_reducers_gives_the_same(
+            responses in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..20), any::<u8>(), any::<u8>(), any::<u8>()), 0..300),
+            cuts in prop::collection::vec(any::<bool>(), 300),
+        ) {
+            let (mut whole, mut one, mut two) = (Reducer::default(), Reducer::default(), Reducer::default());
+            for (response, cut) in responses.iter().zip(&cuts) {
+                add(&mut whole, response);
+                add(if *cut { &mut one } else { &mut two }, response);
+            }
+            one.absorb(two);
+            prop_assert_eq!(told(whole, 1), told(one, 2));
+        }
+    }
+
+    #[test]
+    fn a_record_twice_in_one_response_counts_once() {
+        for n in [2, 40] {
+            let mut reducer = Reducer::default();
+            add(&mut reducer, &(1, vec![3; n], 0, 60, 1));
+            let (buckets, _) = reducer.finish(1);
+            assert_eq!((&buckets[0].rows.count_raw, &buckets[0].activity.answers_sum), (&vec![1], &vec![n as i64]));
+        }
+    }
+
+    #[test]
+    fn folding_early_changes_nothing() {
+        let mut reducer = Reducer::default();
+        for number in 0..3000u32 {
+            add(&mut reducer, &(number as u8, vec![number as u8], 0, 60, (number / 7) as u8));
+            if number % 1000 == 999 {
+                reducer.close_all();
+            }
+        }
+        let mut whole = Reducer::default();
+        for number in 0..3000u32 {
+            add(&mut whole, &(number as u8, vec![number as u8], 0, 60, (number / 7) as u8));
+        }
+        assert_eq!(told(reducer, 1), told(whole, 1));
     }
 }

@@ -345,9 +345,14 @@ impl Rows {
         self.rdata.iter_mut().for_each(|code| *code = rdata[*code as usize] as i32);
     }
 
-    /// Several pieces of one hour as one, in order.
-    pub fn merged(pieces: &mut dyn Iterator<Item = Rows>, n: usize, hour: i64, n_names: usize) -> Rows {
-        let mut log = Log { front: Vec::new(), rows: Vec::with_capacity(n), wide: Vec::new() };
+    /// Several pieces of one hour as one, in order. `spare` is memory to work in.
+    pub fn merged(
+        pieces: &mut dyn Iterator<Item = Rows>,
+        hour: i64,
+        n_names: usize,
+        spare: &mut (Vec<Row>, Vec<Row>),
+    ) -> Rows {
+        let mut log = Log { front: Vec::new(), rows: std::mem::take(&mut spare.0), wide: Vec::new() };
         for piece in pieces {
             for place in 0..piece.len() {
                 let row = Row {
@@ -368,7 +373,9 @@ impl Rows {
                 log.add_seen(hour, row, seen);
             }
         }
-        log.fold(hour, n_names, &mut Vec::new());
-        log.columns(hour, |rows, codes| codes.extend(rows.iter().map(|row| row.raw as i32)))
+        log.fold(hour, n_names, &mut spare.1);
+        let columns = log.columns(hour, |rows, codes| codes.extend(rows.iter().map(|row| row.raw as i32)));
+        spare.0 = log.into_spare();
+        columns
     }
 }
