@@ -96,6 +96,11 @@ class Dataset:
 
     def add(self, history: History, taken_in: Iterable[TakenIn] = ()) -> list[Path]:
         """Write a part; it counts once everything is on disk. Returns the files written."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not self.is_at(self.directory):
+            self._name(
+                self.manifest
+            )  # killed before its first part is whole, it is a dataset still
         number = 1 + max((int(part[-13:-8]) for part in self.manifest.parts), default=-1)
         written = []
         for name, table in (
@@ -107,16 +112,19 @@ class Dataset:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_table(rows, path)
                 written.append(path)
-        self.directory.mkdir(parents=True, exist_ok=True)
         parts = [path.relative_to(self.directory).as_posix() for path in written]
         manifest = Manifest(
             parts=[*self.manifest.parts, *parts], inputs=[*self.manifest.inputs, *taken_in]
         )
+        self._name(manifest)
+        self.manifest = manifest
+        return written
+
+    def _name(self, manifest: Manifest) -> None:
+        """Put a manifest in place, whole."""
         encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         with whole_file(self.directory / MANIFEST) as temporary:
             temporary.write_bytes(encoded + b"\n")
-        self.manifest = manifest
-        return written
 
     @contextmanager
     def locked(self) -> Iterator[None]:
