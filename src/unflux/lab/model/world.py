@@ -48,8 +48,16 @@ class Named:
 class World:
     """Everything that can be asked, and the answer to it at any time of the slice at hand."""
 
-    def __init__(self, services: list[tuple[str, Settings]], seed: int, start_s: float) -> None:
+    def __init__(
+        self,
+        services: list[tuple[str, Settings]],
+        seed: int,
+        start_s: float,
+        *,
+        suffixes: tuple[str, ...] = plan.LAB_SUFFIXES,
+    ) -> None:
         self.seed, self.start_s = seed, start_s
+        self.tlds = self._top_level(services, suffixes)
         self.services = [
             Service(name, settings, mix_one(seed, 1, number) >> 1)
             for number, (name, settings) in enumerate(services)
@@ -67,7 +75,7 @@ class World:
         self._taken: set[str] = set()
         self._homes: dict[str, str] = {}
         """Where the name servers of a service have their names, by service."""
-        self._tld_zone = [self._zone(tld, -1, -1) for tld in TLDS]
+        self._tld_zone = [self._zone(tld, -1, -1) for tld in self.tlds]
         for number in range(len(self.services)):
             self._build(number)
         units = np.array(self._units, np.int64).reshape(-1, 6)
@@ -80,6 +88,16 @@ class World:
         self.zone_delegation[self.unit_zone[delegations]] = delegations
 
     # Building
+
+    def _top_level(
+        self, services: list[tuple[str, Settings]], suffixes: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """The top-level domains there are: the drawn ones, and those of names that are given."""
+        given = [settings.apex for _, settings in services if settings.apex]
+        for apex in given:
+            if not f".{apex}".endswith(suffixes):
+                raise ValueError(f"{apex} is not under {', '.join(suffixes)}: the lab has no others")
+        return tuple(dict.fromkeys([*TLDS, *(apex.split(".", 1)[1] for apex in given)]))
 
     def _unit(
         self, kind: int, owner: str, service: int, domain: int, zone: int, target: int = 0
@@ -134,7 +152,8 @@ class World:
             zone = self._tld_zone[domain % len(TLDS)]
             fqdn = self._new_domain(number, domain)
         else:
-            apex = self._new_domain(number, domain)
+            given = one.apex if domain == 0 else ""
+            apex = given or self._new_domain(number, domain)
             zone = self._zone(apex, number, domain)
             choices = one.labels or ("", "www")
             label = choices[below_one(len(choices), self.seed, 4, number, domain)]

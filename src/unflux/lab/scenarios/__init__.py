@@ -15,7 +15,7 @@ from typing import Any
 
 from unflux.errors import UnfluxError
 from unflux.lab.model.hashing import key_of, mix_one, uniform_one
-from unflux.lab.model.plan import KINDS
+from unflux.lab.model.plan import KINDS, LAB_SUFFIXES
 from unflux.lab.model.services import NS_KINDS, RDTYPES, SELECTIONS, SETTING_NAMES, Settings
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -62,6 +62,8 @@ LIMITS = {
     "end_h": (0, 10_000),
     "ns_from_h": (0, 10_000),
     "takedowns_per_day": (0, 1_000),
+    "hops": (1, 4),
+    "back_ends": (1, 8),
     "visits_per_h": (0, 1_000_000),
     "infected": (0, 8_000),
     "poll_s": (1, 604_800),
@@ -230,6 +232,9 @@ def _check_value(key: str, value: Any) -> list[str]:
     elif key == "shared_zone":
         if not _is_label(value):
             wrong = "shared_zone is a label"
+    elif key == "apex":
+        if not (_is_label(value) and f".{value}".endswith(LAB_SUFFIXES)):
+            wrong = f"apex is a domain under {', '.join(LAB_SUFFIXES)}, with the dot at its end"
     elif isinstance(DEFAULTS.get(key), bool):
         if not isinstance(value, bool):
             wrong = f"{key} is true or false"

@@ -31,6 +31,8 @@ class Queries:
     """Numbers of clients, from 0."""
     questions: I64
     """Numbers in `World.questions`."""
+    is_poll: npt.NDArray[np.bool_]
+    """Asked by an infected host on its timer, not by a visitor."""
 
 
 class Demand:
@@ -95,10 +97,12 @@ class Demand:
         ]
         all_times = np.concatenate([part[0] for part in parts])
         order = np.argsort(all_times, kind="stable")
+        n_visits = len(parts[0][0]) + len(parts[1][0])
         return Queries(
             all_times[order],
             np.concatenate([part[1] for part in parts])[order].astype(np.int64),
             np.concatenate([part[2] for part in parts])[order],
+            order >= n_visits,
         )
 
     def _polls(self, from_s: float, to_s: float) -> list[tuple[F64, I64, I64]]:
