@@ -403,7 +403,7 @@ class World:
         one = service.settings
         owner = int(self.unit_owner[unit])
         apex = self.names.texts[owner]
-        home = self._home_of_name_servers(service, apex)
+        home = self.home_of_name_servers(service, apex)
         records, glue = [], []
         addresses = self._ns_addresses(service, unit, step, now_s)
         for place, address in enumerate(addresses):
@@ -425,7 +425,7 @@ class World:
             )  # fmt: skip
         return self.versions.add([*records, *glue], one.delegation_ttl_s)
 
-    def _home_of_name_servers(self, service: Service, apex: str) -> str:
+    def home_of_name_servers(self, service: Service, apex: str) -> str:
         """Whose name servers they are: one operator's for all its domains, or the domain's own."""
         if not service.settings.ns_shared:
             return apex
@@ -436,17 +436,23 @@ class World:
     def _ns_addresses(self, service: Service, unit: int, step: int, now_s: float) -> list[int]:
         one = service.settings
         if step == 0:
-            domain = 0 if one.ns_shared else int(self.unit_domain[unit]) + 1
-            return [
-                self._infrastructure(10, service.seed & 0xFFFFFFFF, domain, place)
-                for place in range(one.ns_count)
-            ]
+            return self.fixed_name_servers(unit)
         # Konte et al.: 75-90 % of the agents that serve DNS also serve the web: one list for both.
         domain = 0 if one.ns_shared else int(self.unit_domain[unit])
         group = int(self.unit_domain[unit]) % max(one.sub_networks, 1)
         live = service.list_at(group, now_s)
         order = mix(service.seed, 207, domain, step, np.arange(len(live)))
         return [live[place] for place in np.argsort(order, kind="stable")[: one.ns_count]]
+
+    def fixed_name_servers(self, unit: int) -> list[int]:
+        """Addresses of the name servers of a delegation unit while they do not rotate."""
+        service = self.services[int(self.unit_service[unit])]
+        one = service.settings
+        domain = 0 if one.ns_shared else int(self.unit_domain[unit]) + 1
+        return [
+            self._infrastructure(10, service.seed & 0xFFFFFFFF, domain, place)
+            for place in range(one.ns_count)
+        ]
 
     def name_servers(self, unit: int, now_s: float) -> list[str]:
         """Addresses of the name servers of a delegation at a time of the slice, in order."""
