@@ -77,7 +77,9 @@ class Ring:
 
     def count_dropped(self) -> int:
         """Packets that found the ring full, so far (the kernel's counter starts anew each time)."""
-        _, dropped, _ = struct.unpack("=3I", self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
+        _, dropped, _ = struct.unpack(
+            "=3I", self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)
+        )
         self.dropped += dropped
         return self.dropped
 

@@ -32,9 +32,7 @@ class Controller:
     def __init__(self, stage: Stage, network: Network, tell: Tell) -> None:
         self.stage, self.network, self.tell = stage, network, tell
         self.service = stage.world.services[network.service]
-        self.name = next(
-            one.name for one in stage.world.named if one.service == network.service
-        )
+        self.name = next(one.name for one in stage.world.named if one.service == network.service)
         self._limit = asyncio.Semaphore(MAX_CHECKS_AT_ONCE)
         self._next = 0
 

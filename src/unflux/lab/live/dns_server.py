@@ -48,21 +48,19 @@ class DnsServers:
         self.authority, self.roles, self.now = authority, roles, now
         self.counts = {"answered": 0, "forwarded": 0, "silent": 0, "malformed": 0, "dropped": 0}
         self.pending: dict[int, Forwarded] = {}
-        self.udp: WildcardUdp | None = None
-        self.upstream: WildcardUdp | None = None
-        self.tcp: asyncio.Server | None = None
+        self._open: list[WildcardUdp | asyncio.Server] = []
 
     async def start(self) -> None:
         """Open the sockets."""
         self.udp = WildcardUdp(53, self._on_query)
         self.upstream = WildcardUdp(0, self._on_reply)
-        self.tcp = await asyncio.start_server(self._on_connection, sock=wildcard_tcp(53))
+        tcp = await asyncio.start_server(self._on_connection, sock=wildcard_tcp(53))
+        self._open = [self.udp, self.upstream, tcp]
 
     def close(self) -> None:
         """Close them."""
-        for one in (self.udp, self.upstream, self.tcp):
-            if one:
-                one.close()
+        for one in self._open:
+            one.close()
 
     def respond(self, payload: bytes, address: int) -> dns.message.Message | None:
         """The answer of a host that serves zones itself; None when it is silent."""
@@ -77,7 +75,6 @@ class DnsServers:
         return self.authority.respond(query, served, self.now())
 
     def _on_query(self, payload: bytes, address: int, sender: tuple[str, int]) -> None:
-        assert self.udp is not None
         try:
             network = self._forwards(payload, address)
             if network:
@@ -97,13 +94,16 @@ class DnsServers:
         if not self.roles.is_agent(address):
             return None
         question = dns.message.from_wire(payload, question_only=True).question
-        return self.roles.forwards_to(address, question[0].name.to_text().lower()) if question else None
+        return (
+            self.roles.forwards_to(address, question[0].name.to_text().lower())
+            if question
+            else None
+        )
 
     def _forward(
         self, payload: bytes, agent: int, asker: tuple[str, int], network: Network
     ) -> None:
         """Pass a question on under a number of our own."""
-        assert self.upstream is not None
         if len(self.pending) >= MAX_PENDING:
             self._expire()
         number = random.randrange(1 << 16)  # noqa: S311  no secret: nobody else is in the lab
@@ -124,7 +124,6 @@ class DnsServers:
 
     def _on_reply(self, payload: bytes, address: int, sender: tuple[str, int]) -> None:
         """The mothership answered an agent: pass it on as the agent's own."""
-        assert self.udp is not None
         waiting = self.pending.get(int.from_bytes(payload[:2]))
         if waiting and waiting.agent == address and number_of(sender[0]) == waiting.mothership:
             del self.pending[int.from_bytes(payload[:2])]

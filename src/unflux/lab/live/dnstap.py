@@ -27,17 +27,15 @@ class DnstapFile:
         self.socket, self.path = socket, file
         self.n_frames = 0
         self.server: asyncio.Server | None = None
-        self._file: IO[bytes] | None = None
+        self._file: IO[bytes] = file.open("wb")
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen."""
-        self._file = self.path.open("wb")
         self._file.write(control(START))
         self.server = await asyncio.start_unix_server(self._receive, self.socket)
 
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert self._file is not None
         task = asyncio.current_task()
         if task:
             self._tasks.add(task)
@@ -77,7 +75,6 @@ class DnstapFile:
             await asyncio.wait(self._tasks, timeout=1)
         for task in self._tasks:
             task.cancel()
-        if self._file:
-            self._file.write(control(STOP, with_type=False))
-            self._file.close()
+        self._file.write(control(STOP, with_type=False))
+        self._file.close()
         self.socket.unlink(missing_ok=True)

@@ -20,7 +20,10 @@ def render(told: dict[str, Any]) -> str:
         for arrow in step["arrows"]:
             ends = f"{_end(arrow['from'], roles)} → {_end(arrow['to'], roles)}"
             lines.append(f"    {ends:<66} packet {arrow['packet']}, {arrow['ms']} ms")
-            lines.append(f"        {arrow['protocol']} {arrow['says']}")
+            protocol = (
+                "" if arrow["says"].startswith(arrow["protocol"]) else arrow["protocol"] + " "
+            )
+            lines.append(f"        {protocol}{arrow['says']}")
     return "\n".join([*lines, "", *_registrations(told), "", *_proof(told), ""])
 
 
@@ -73,8 +76,14 @@ def _topology(told: dict[str, Any]) -> list[str]:
 def _registrations(told: dict[str, Any]) -> list[str]:
     """What stood where before and after one period."""
     before, after = told["registrations"]["before"], told["registrations"]["after"]
-    lines = ["One flux period later (the same questions again):"]
-    for key, title in (("name_servers", "name servers at the registry"), ("addresses", told["name"])):
+    lines = [
+        f"One flux period later ({told['period_s']} s; all periods and TTLs are played "
+        f"{told['speed']:g} times as fast), the same question again:"
+    ]
+    for key, title in (
+        ("name_servers", "name servers at the registry"),
+        ("addresses", told["name"]),
+    ):
         kept = sum(one in before[key] for one in after[key])
         lines.append(f"  {title}")
         lines.append(f"    before  {', '.join(before[key])}")

@@ -19,8 +19,8 @@ CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x1000_0000, 0x2000_0000, 0x4000_000
 PR_SET_PDEATHSIG = 1
 
 REMEDIES = {
-    errno.EPERM: "the kernel or a container forbids user namespaces: try "
-    "`sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0`, "
+    errno.EPERM: "the kernel or a container forbids user namespaces: try `sysctl -w "
+    "kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0`, "
     "or start the container with --security-opt seccomp=unconfined",
     errno.ENOSPC: "user namespaces are switched off: raise user.max_user_namespaces",
     errno.EINVAL: "the kernel has no user namespaces, or the process has threads already",
@@ -85,4 +85,4 @@ def signal_at_parents_death(number: signal.Signals) -> None:
 
 def identity(kind: str = "net", pid: int | str = "self") -> str:
     """Which namespace a process is in, such as ``net:[4026531840]``."""
-    return os.readlink(f"/proc/{pid}/ns/{kind}")
+    return str(Path(f"/proc/{pid}/ns/{kind}").readlink())

@@ -37,8 +37,6 @@ class People:
 
     def on_slice(self, from_s: float, to_s: float) -> None:
         """Let those act whose time it was."""
-        if self.stage.stub is None:
-            return
         queries = self.stage.demand.queries(from_s, to_s)
         for client, question, is_poll in zip(
             queries.clients.tolist(), queries.questions.tolist(), queries.is_poll.tolist(),
@@ -53,7 +51,6 @@ class People:
 
     async def _visit(self, client: int, question: int, is_poll: bool) -> None:
         stage = self.stage
-        assert stage.stub is not None
         named_number, _, rdtype_number = stage.world.questions[question]
         named = stage.world.named[named_number]
         rdtype = stage.world.rdtypes.texts[rdtype_number]

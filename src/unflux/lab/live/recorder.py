@@ -17,13 +17,18 @@ class Recorder:
     """The lab's own capture, running beside it."""
 
     def __init__(
-        self, directory: Path, resolver: str, agents: list[str] | None = None, *, whole: bool = False
+        self,
+        directory: Path,
+        resolver: str,
+        agents: list[str] | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         self.directory = directory
         self.plan = {
             "directory": str(directory), "resolver": resolver, "agents": agents or [], "all": whole,
         }  # fmt: skip
-        self.process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | None = None
         self.counts: dict[str, Any] = {}
         """After the end: packets by view, and how many the kernel had to drop."""
 
@@ -31,12 +36,12 @@ class Recorder:
         """Start, and wait until nothing can be missed any more."""
         path = self.directory / ".capture.json"
         path.write_text(json.dumps(self.plan))
-        self.process = await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "unflux.lab.live.capture", str(path),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec_fn=_die_with_us,
         )  # fmt: skip
-        assert self.process.stdout
-        line = await self.process.stdout.readline()
+        self._process = process
+        line = await _output(process).readline()
         path.unlink(missing_ok=True)
         if line.strip() != b"ready":
             raise Unavailable("the capture did not start")
@@ -49,23 +54,22 @@ class Recorder:
         Unavailable
             Because it should not.
         """
-        assert self.process
-        code = await self.process.wait()
+        code = await self._process.wait() if self._process else None
         raise Unavailable(f"it ended with code {code}")
 
     async def stop(self) -> None:
         """Stop, and take over what was counted."""
-        if not self.process:
+        process = self._process
+        if not process:
             return
-        assert self.process.stdout
-        if self.process.returncode is None:
-            self.process.terminate()
+        if process.returncode is None:
+            process.terminate()
         try:
             async with asyncio.timeout(5):
-                told = await self.process.stdout.read()
-                await self.process.wait()
+                told = await _output(process).read()
+                await process.wait()
         except TimeoutError:
-            self.process.kill()
+            process.kill()
             return
         if told.strip():
             self.counts = json.loads(told)
@@ -75,3 +79,9 @@ def _die_with_us() -> None:
     import signal
 
     namespace.signal_at_parents_death(signal.SIGTERM)
+
+
+def _output(process: asyncio.subprocess.Process) -> asyncio.StreamReader:
+    if process.stdout is None:
+        raise RuntimeError("the capture was started without a pipe")
+    return process.stdout

@@ -132,6 +132,12 @@ class Resolver:
             await asyncio.sleep(0.05)
         raise Unavailable(f"unbound was not ready after {READY_S:g} s")
 
+    @property
+    def _errors(self) -> asyncio.StreamReader:
+        if self.process is None or self.process.stderr is None:
+            raise RuntimeError("unbound has not been started")
+        return self.process.stderr
+
     async def _answers(self) -> bool:
         try:
             _, writer = await asyncio.open_unix_connection(self.files.control)
@@ -142,8 +148,7 @@ class Resolver:
 
     async def complaint(self) -> str:
         """The last line that unbound wrote."""
-        assert self.process and self.process.stderr
-        lines = (await self.process.stderr.read()).decode(errors="replace").strip().splitlines()
+        lines = (await self._errors.read()).decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 
     async def watch(self) -> None:
@@ -154,11 +159,10 @@ class Resolver:
         Unavailable
             With what it said last.
         """
-        assert self.process and self.process.stderr
         last = b""
-        while line := await self.process.stderr.readline():
+        while line := await self._errors.readline():
             last = line
-        code = await self.process.wait()
+        code = await self.process.wait() if self.process else None
         raise Unavailable(f"it ended with code {code}: {last.decode(errors='replace').strip()}")
 
     async def control(self, *words: str) -> None:

@@ -190,7 +190,10 @@ class _Run:
                         if named.service == one.service
                     ][:20],
                     "listed": [
-                        [text_of(address) for address in self.stage.roles.listed(one.service, group)]
+                        [
+                            text_of(address)
+                            for address in self.stage.roles.listed(one.service, group)
+                        ]
                         for group in range(len(self.stage.world.services[one.service].groups))
                     ],
                 }

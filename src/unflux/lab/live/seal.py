@@ -43,7 +43,7 @@ def check(outside: str | None = None, *, net: Path = Path("/proc/self/net")) -> 
     if others:
         raise SealBroken(
             f"the lab's namespace has another interface ({', '.join(others)}): it does not start. "
-            "If the kernel adds tunnels by itself: sysctl -w net.core.fb_tunnels_only_for_init_net=2"
+            "If the kernel adds tunnels: sysctl -w net.core.fb_tunnels_only_for_init_net=2"
         )
     routes = default_routes(net)
     if routes:

@@ -269,9 +269,7 @@ class Lab:
         """The same command, made to run inside: for `subprocess`."""
         return [sys.executable, "-m", "unflux.lab.live.inside", str(self.pid), *argv]
 
-    def run(
-        self, argv: Sequence[str], timeout_s: float = 30.0
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, argv: Sequence[str], timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run a command inside (dig, curl, another resolver …) and wait for it."""
         return subprocess.run(
             self.command(argv), capture_output=True, text=True, timeout=timeout_s, check=False

@@ -73,8 +73,8 @@ class Stage:
         self.world = World(services, scenario.seed, scenario.start_s, suffixes=suffixes)
         if len(self.world.zone_name) > MAX_ZONES:
             raise UnfluxError(
-                f"the scenario has {len(self.world.zone_name)} zones, a live lab at most {MAX_ZONES}: "
-                "`unflux lab synth` plays it"
+                f"the scenario has {len(self.world.zone_name)} zones, a live lab at most "
+                f"{MAX_ZONES}: `unflux lab synth` plays it"
             )
         self.demand = Demand(self.world, scenario.clients, scenario.seed)
         self.clock = Clock(options.speed, scenario.start_s, time.time())
@@ -83,16 +83,14 @@ class Stage:
         self.roles = Roles(scenario, self.world, self.authority, self.events)
         self.dns = DnsServers(self.authority, self.roles, self.now)
         self.web = WebServers(self.roles)
-        self.resolver = Resolver(
-            ResolverFiles(options.runtime, self.dnstap_socket, options.rpz)
-        )
+        self.resolver = Resolver(ResolverFiles(options.runtime, self.dnstap_socket, options.rpz))
         self.dnstap = (
             None if options.dnstap else DnstapFile(self.dnstap_socket, options.out / "dnstap.fstrm")
         )
         self.recorder = Recorder(
             options.out, text_of(RESOLVER), options.agents, whole=options.whole
         )
-        self.stub: Stub | None = None
+        self._stub: Stub | None = None
         self.on_slice: Callable[[float, float], None] = lambda _from_s, _to_s: None
         """Called with every slice of the model's time that was played."""
         self.failed: ActorFailed | None = None
@@ -103,6 +101,19 @@ class Stage:
     def dnstap_socket(self) -> Path:
         """Where the resolver sends its dnstap."""
         return self.options.dnstap or self.options.runtime / "dnstap.sock"
+
+    @property
+    def stub(self) -> Stub:
+        """The clients' way to the resolver.
+
+        Raises
+        ------
+        RuntimeError
+            Before `start`.
+        """
+        if self._stub is None:
+            raise RuntimeError("the stage has not started")
+        return self._stub
 
     def now(self) -> float:
         """The model's time."""
@@ -127,12 +138,12 @@ class Stage:
             await self.dnstap.start()
         write_files(self.resolver.files, self.world.tlds, self.options.speed)
         await self.resolver.start()
-        self.stub = Stub(text_of(RESOLVER))
+        self._stub = Stub(text_of(RESOLVER))
 
     async def stop(self) -> None:
         """Close everything; also after a start that failed half-way."""
-        if self.stub:
-            self.stub.close()
+        if self._stub:
+            self._stub.close()
         await self.resolver.stop()
         if self.dnstap:
             await self.dnstap.stop()

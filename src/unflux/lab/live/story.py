@@ -185,7 +185,7 @@ class _Teller:
                  self._dns(cast.resolver, server, response=False),
                  self._dns(server, cast.mothership, response=False),
              ]},
-            {"step": 3, "what": "The mothership's answer comes back the same way: again only agents",
+            {"step": 3, "what": "The mothership's answer comes back the same way: again agents",
              "arrows": [
                  self._dns(cast.mothership, server, response=True),
                  self._dns(server, cast.resolver, response=True),
@@ -235,9 +235,8 @@ class _Teller:
             lambda one: one.source == source and one.target == target
             and self._is_dns(one, response=response),
         )  # fmt: skip
-        message = packet.message
-        assert message is not None
-        return self._arrow(packet, "DNS", _describe(message, response=response))
+        says = _describe(packet.message, response=response) if packet.message else ""
+        return self._arrow(packet, "DNS", says)
 
     def _http(self, source: str, target: str, start: bytes) -> dict[str, Any]:
         packet = self._find(

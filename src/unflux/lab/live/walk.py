@@ -22,7 +22,7 @@ from unflux.lab.model.services import Settings
 from unflux.lab.scenarios import START, Scenario
 
 NAME, APEX = "c2.mother.ship.", "mother.ship."
-SPEED = 60.0
+SPEED = 90.0
 PERIOD_S = 180
 """Seconds of the story until addresses (and, for double flux, name servers) change: TTL, too."""
 CACHE_SLACK_S = 1.2
@@ -103,6 +103,7 @@ async def _play(kind: str, out: Path, runtime: Path, seed: int) -> dict[str, Any
     told = story.tell(kind, NAME, cast, visits, out / "all.pcap")
     knew = stage.web.relayed_last
     told["agent_knew"] = {text_of(agent): target for agent, target in knew.items()}
+    told["period_s"], told["speed"] = PERIOD_S, SPEED
     told["seconds"] = round(time.time() - started_s, 1)
     told["dropped"] = stage.recorder.counts.get("dropped")
     return told
@@ -110,7 +111,6 @@ async def _play(kind: str, out: Path, runtime: Path, seed: int) -> dict[str, Any
 
 async def _visit(stage: Stage) -> Visit:
     """What the infected host does: look the name up, ask the first address."""
-    assert stage.stub is not None
     host = stage.infected(0)
     at_s = time.time()
     answer = await stage.stub.resolve(NAME, host)

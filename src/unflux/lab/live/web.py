@@ -62,8 +62,8 @@ class WebServers:
 
     async def _on_request(self, request: web.BaseRequest) -> web.StreamResponse:
         transport = request.transport
-        if transport is None:
-            raise ConnectionResetError
+        if transport is None:  # gone already
+            return web.Response(status=503)
         address = canonical(number_of(transport.get_extra_info("sockname")[0]))
         name = request.host.split(":")[0].rstrip(".").lower()
         if address not in self.roles.down:
@@ -77,7 +77,7 @@ class WebServers:
                 return await self._relay(request, address, network)
         self.counts["refused"] += 1
         transport.abort()  # nobody is there: what a closed port looks like
-        raise ConnectionResetError
+        return web.Response(status=503)  # which nobody gets
 
     def _served_by(self, address: int, name: str) -> Network | None:
         """The network whose back end this is, when the name is one of its own."""
@@ -112,7 +112,10 @@ class WebServers:
         self.relayed_last[agent] = target
         session = self._session(agent)
         host = f"[{target}]" if ":" in target else target
-        headers = {"Host": request.host, "Via": f"{request.headers.get('Via', '')} 1.1 agent".strip()}
+        headers = {
+            "Host": request.host,
+            "Via": f"{request.headers.get('Via', '')} 1.1 agent".strip(),
+        }
         response: web.StreamResponse | None = None
         try:
             async with session.get(f"http://{host}{request.path}", headers=headers) as answer:
@@ -128,7 +131,7 @@ class WebServers:
             self.counts["failed"] += 1
             if response is not None and response.prepared and request.transport:
                 request.transport.abort()  # half an answer cannot be taken back
-                raise ConnectionResetError from None
+                return response
             return web.Response(status=502, text="relay failed\n")
 
     def _next_hop(self, request: web.BaseRequest, agent: int, network: Network) -> str:

@@ -96,7 +96,9 @@ class World:
         given = [settings.apex for _, settings in services if settings.apex]
         for apex in given:
             if not f".{apex}".endswith(suffixes):
-                raise ValueError(f"{apex} is not under {', '.join(suffixes)}: the lab has no others")
+                raise ValueError(
+                    f"{apex} is not under {', '.join(suffixes)}: the lab has no others"
+                )
         return tuple(dict.fromkeys([*TLDS, *(apex.split(".", 1)[1] for apex in given)]))
 
     def _unit(
