@@ -13,15 +13,19 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from conftest import ROOT, Cli
+from unflux.cli import app
 from unflux.errors import UnfluxError
 from unflux.lab.live import seal, session
 from unflux.lab.live.clock import Clock
 from unflux.lab.live.doctor import examine, missing
+from unflux.lab.live.drawing import render
 from unflux.lab.live.session import Lab, LabOptions
 from unflux.lab.live.story import read_packets
 from unflux.lab.live.takedown import Probe, back_after
@@ -36,14 +40,16 @@ clients = 50
 name = "web"
 preset = "pharma"
 domains = 2
-visits_per_h = 240
+failure_ratio = 0
+visits_per_h = 480
 infected = 2
 poll_s = 60
 [[service]]
 name = "bots"
 preset = "double"
 domains = 2
-visits_per_h = 240
+failure_ratio = 0
+visits_per_h = 480
 ns_period_s = 180
 ns_ttl_s = 120
 delegation_ttl_s = 120
@@ -236,14 +242,9 @@ def test_a_walk_shows_every_step_with_its_packet_and_the_proof(
     # Only a double-flux name server is an agent: it talks to the mothership.
     assert (cast["name_server"] in proof["mothership_and_others"]) == (kind == "double")
     assert told["dropped"] == 0
-
-
-@needs_lab
-def test_a_walk_reads_well_on_a_terminal(cli: Cli) -> None:
-    done = cli("lab", "walk", "double")
-    assert done.returncode == 0, done.stderr
-    for text in ("(1)", "(5)", "c2.mother.ship", "infected host ↔ mothership   0 packets"):
-        assert text in done.stdout
+    text = render(told)
+    for part in ("(1)", f"({n_steps})", "infected host ↔ mothership   0 packets", mothership):
+        assert part in text
 
 
 def test_ship_exists_in_sealed_worlds_only() -> None:
@@ -316,17 +317,16 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
     scenario: str, cli: Cli, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    done = cli("lab", "run", scenario, "--speed", "60", "--for", "20s", "--out", out, "--json",
+    done = cli("lab", "run", scenario, "--speed", "60", "--for", "25s", "--out", out, "--json",
                "--agent", "first")  # fmt: skip
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["people"]["content"] > 20 and summary["people"]["polls"] > 5
     assert summary["capture"]["dropped"] == 0
     assert list((out / "agents").iterdir())
-    flux = {
-        name for name, one in json.loads((out / "labels.json").read_text())["names"].items()
-        if one["flux"] and one["kind"] in ("pharma", "double")
-    }  # fmt: skip
+    known = json.loads((out / "labels.json").read_text())["names"]
+    flux = {name for name, one in known.items() if one["flux"]}
+    sure = flux & {name for name, one in known.items() if one["kind"] in ("pharma", "double")}
     verdicts: dict[str, dict[str, str]] = {}
     for view in ("clients.pcap", "upstream.pcap", "dnstap.fstrm"):
         scan = cli("scan", out / view, "--json", "--asn-db", out / "asn.mmdb",
@@ -336,7 +336,10 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
         verdicts[view] = {one["name"]: one["verdict"] for one in findings}
         found = {name for name, verdict in verdicts[view].items() if verdict.endswith("_flux")
                  and verdict != "not_flux"}  # fmt: skip
-        assert flux <= found, (view, verdicts[view])
+        assert found <= flux, (view, found - flux)
+        assert len(found) >= 2, (view, verdicts[view])
+        unsure = {name for name, verdict in verdicts[view].items() if verdict == "ambiguous"}
+        assert sure <= found | unsure, (view, verdicts[view])
     assert "double_flux" in verdicts["upstream.pcap"].values()
     events = [json.loads(line) for line in (out / "truth.ndjson").read_text().splitlines()]
     assert {"network", "agents", "rrset", "name_servers", "infected"} <= {
@@ -350,28 +353,34 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
 # Take-downs.
 
 
-def test_back_after_needs_a_row_of_successes() -> None:
-    good, bad = [Probe(10.0, True)] * 8, [Probe(9.0, False)]
-    assert back_after([*good, *good], 5.0) == 0.0
-    assert back_after([*bad, *good], 5.0) == 5.0  # 10 - 5
-    assert back_after([*bad, *good[:7]], 5.0) is None
+def test_content_is_gone_while_most_of_ten_probes_fail() -> None:
+    def probes(came: str) -> list[Probe]:
+        return [Probe(float(second), one == "+") for second, one in enumerate(came)]
+
+    assert back_after(probes("+" * 30), 0.0) == 0.0
+    assert back_after(probes("+-" + "++++-++" * 4), 0.0) == 0.0  # agents come and go
+    assert back_after(probes("+++" + "-" * 12 + "+" * 20), 1.0) == 14.0  # second 15, down at 1
+    assert back_after(probes("+++" + "-" * 30), 0.0) is None
+    assert back_after(probes("-" * 30 + "++"), 0.0) is None  # two do not prove it
 
 
 @needs_lab
 def test_fixed_name_servers_end_single_flux_but_not_double(scenario: str) -> None:
     with Lab(scenario, LabOptions(speed=60, people=False)) as lab:
-        assert lab.takedown("agent", "web-1-1", 4)["failed_after"] < 0.5
+        assert lab.takedown("agent", "web-1-1", 2)["failed_after"] < 0.5
         with pytest.raises(UnfluxError, match="single flux"):
             lab.takedown("agent-dns", "web-1-1", 1)
         with pytest.raises(UnfluxError, match="no take-down 'moon'"):
             lab.takedown("moon")
-        double = lab.takedown("name-servers", "bots-2-1", 8)
+        with ThreadPoolExecutor(2) as both:
+            # unbound remembers a failure for five seconds, whatever the lab's speed.
+            one = both.submit(lab.takedown, "name-servers", "bots-2-1", 18)
+            other = both.submit(lab.takedown, "name-servers", "web-1-1", 18)
+            double, single = one.result(), other.result()
         assert double["back_after_s"] is not None
-        single = lab.takedown("name-servers", "web-1-1", 12)
-        assert single["failed_before"] == 0 and single["back_after_s"] is None
-        kinds = [one["event"] for one in lab.truth()]
-        assert "takedown" in kinds and "gone" in kinds and "recovered" in kinds
-        assert "replaced" in kinds  # the controller noticed the agent
+        assert single["failed_before"] < 0.1 and single["back_after_s"] is None
+        kinds = {one["event"] for one in lab.truth()}
+        assert {"takedown", "gone", "recovered", "replaced"} <= kinds
 
 
 # Ends.
@@ -498,9 +507,17 @@ def test_ttls_are_divided_and_never_become_zero_by_it() -> None:
     assert clock.wall_s(1_600.0) == 60.0
 
 
-def test_bad_calls_say_what_to_do(cli: Cli) -> None:
-    assert "single or double" in cli("lab", "walk", "triple").stderr
-    assert "a duration is like" in cli("lab", "run", "walk", "--for", "soon").stderr
-    assert "agent@30s" in cli("lab", "run", "walk", "--takedown", "agent").stderr
-    done = cli("lab", "takedown", "agent", "--lab", "/nowhere")
-    assert done.returncode == 1 and "does not answer" in done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (["walk", "triple"], 2, "single or double"),
+        (["run", "walk", "--for", "soon"], 2, "a duration is like"),
+        (["run", "walk", "--takedown", "agent"], 2, "agent@30s"),
+        (["run", "walk", "--speed", "0"], 2, "--speed"),
+        (["takedown", "agent", "--lab", "/nowhere"], 1, "does not answer"),
+    ],
+)
+def test_bad_calls_say_what_to_do(arguments: list[str], code: int, word: str) -> None:
+    done = CliRunner().invoke(app, ["lab", *arguments])
+    assert done.exit_code == code
+    assert word in done.output + done.stderr

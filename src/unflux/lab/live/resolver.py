@@ -17,8 +17,9 @@ from unflux.lab.synth.play import RESOLVERS_FROM
 RESOLVER = RESOLVERS_FROM
 """Its address: clients ask it, and it asks from there."""
 READY_S = 8.0
-INFRA_TTL_S = 900
-"""unbound's own default for what it remembers of servers, shortened as TTLs are."""
+INFRA_TTL_S, UNKNOWN_SERVER_MS, MAX_RTT_MS = 900, 376, 120_000
+"""unbound's own defaults for what it remembers of servers and how long it waits for them, all
+shortened as TTLs are; that it keeps a failure for five seconds cannot be set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ def compose_config(files: ResolverFiles, tlds: tuple[str, ...], speed: float) ->
   root-hints: "{files.directory / "root.hints"}"
   qname-minimisation: no
   infra-host-ttl: {max(round(INFRA_TTL_S / speed), 1)}
+  unknown-server-time-limit: {max(round(UNKNOWN_SERVER_MS / speed), 50)}
+  infra-cache-max-rtt: {max(round(MAX_RTT_MS / speed), 1000)}
   outgoing-range: 512
   num-queries-per-thread: 1024
   msg-cache-size: 8m

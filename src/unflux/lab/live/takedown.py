@@ -19,8 +19,8 @@ from unflux.lab.synth.demand import CLIENTS_FROM
 PROBE_EVERY_S = 0.1
 PROBE_TIMEOUT_S = 1.0
 BEFORE_S = 4.0
-BACK_AFTER = 8
-"""So many fetches in a row that succeed mean that the content is back."""
+WINDOW = 10
+"""Probes in a row that tell whether the content is there."""
 MAX_WATCH_S = 600.0
 
 
@@ -187,16 +187,24 @@ def _failed(probes: list[Probe]) -> float:
 
 
 def back_after(probes: list[Probe], at_s: float) -> float | None:
-    """Seconds from a take-down to the first of `BACK_AFTER` successes in a row that follow the
-    last such gap; 0 when nothing failed, None when it did not come back.
+    """Seconds from a take-down until the content was back.
 
-    >>> back_after([Probe(1.0, True)] * 9, 1.0)
+    It is gone while most of `WINDOW` probes in a row fail: single failures are normal for agents,
+    which come and go. 0 when it never was gone, None when it still is at the end.
+
+    >>> back_after([Probe(1.0, True)] * 20, 1.0)
     0.0
     """
-    if all(one.came for one in probes):
+    gone = [_is_gone(probes[place:]) for place in range(max(len(probes) - WINDOW + 1, 1))]
+    if not any(gone):
         return 0.0
-    last_failure = max(place for place, one in enumerate(probes) if not one.came)
-    following = probes[last_failure + 1 :]
-    if len(following) < BACK_AFTER:
+    last = max(place for place, one in enumerate(gone) if one)
+    if last == len(gone) - 1:
         return None
-    return round(following[0].at_s - at_s, 2)
+    back = next(one for one in probes[last:] if one.came)
+    return round(back.at_s - at_s, 2)
+
+
+def _is_gone(following: list[Probe]) -> bool:
+    window = following[:WINDOW]
+    return sum(one.came for one in window) * 2 < len(window)
