@@ -37,6 +37,8 @@ TLD_SERVER = plan.INFRASTRUCTURE + 53
 SINKHOLE = plan.INFRASTRUCTURE + (1 << 13) + 8_170
 """Where defenders send a seized domain: a harmless server of their own."""
 TLD_TTL_S = 172_800
+KEPT_S = 0.1
+"""Wall seconds for which an answer is given again without asking the model."""
 MAX_VERSIONS = 20_000
 """Answers kept before old ones are forgotten; every query makes one at most."""
 
@@ -75,7 +77,18 @@ class Authority:
             self.zones[tld] = Zone(tld, "tld")
         self.units: dict[str, list[int]] = {}
         self.kinds = world.unit_kind.tolist()
+        self._recent: dict[int, tuple[float, int]] = {}
+        """Time and version of the last fetch of units that change by the clock alone."""
+        self._by_clock = [self._changes_by_clock(unit) for unit in range(len(self.kinds))]
         self._read_world()
+
+    def _changes_by_clock(self, unit: int) -> bool:
+        """Not anew with every query, and without failures that strike one query."""
+        service = int(self.world.unit_service[unit])
+        if service < 0 or self.kinds[unit] == DELEGATION:
+            return True
+        one = self.world.services[service].settings
+        return not one.failure_ratio and (one.selection == "fixed" or one.rotation_s > 0)
 
     def _read_world(self) -> None:
         """Index what the model has by name."""
@@ -231,11 +244,19 @@ class Authority:
         return "A" if rdtype == "HTTPS" and self.world.unit_target[unit] == -1 else rdtype
 
     def _fetch(self, unit: int, now_s: float) -> int:
+        """The version of a unit; for a moment the one before, where only the clock changes it."""
         world = self.world
+        kept = self._recent.get(unit)
+        if kept and kept[0] <= now_s < kept[0] + KEPT_S * self.clock.speed:
+            return kept[1]
         if len(world.versions.start) > MAX_VERSIONS:
+            self._recent.clear()
             world.drop_all_but(np.zeros(0, np.int64))
         versions, _ = world.fetch(np.array([unit]), np.array([now_s]))
-        return int(versions[0])
+        version = int(versions[0])
+        if self._by_clock[unit]:
+            self._recent[unit] = (now_s, version)
+        return version
 
     def _hosts_of(self, version: int) -> dict[str, list[tuple[int, str]]]:
         """The glue of a delegation: (TTL, address) of each name server."""
