@@ -230,8 +230,15 @@ class _Run:
             "capture": self.stage.recorder.counts,
             "dnstap_frames": self.stage.dnstap.n_frames if self.stage.dnstap else None,
             "peak_mib": usage.ru_maxrss // 1024,
+            "now_mib": _resident_mib(),
+            "open_files": len(list(Path("/proc/self/fd").iterdir())),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
         }
+
+
+def _resident_mib() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() >> 20
 
 
 def _pretty(content: Any) -> bytes:

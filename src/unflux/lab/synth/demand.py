@@ -81,7 +81,9 @@ class Demand:
 
     def queries(self, from_s: float, to_s: float) -> Queries:
         """Everything that is asked in a slice; a function of the slice alone."""
-        rng = np.random.default_rng([self.seed & 0xFFFFFFFF, int(from_s)])
+        # The fraction tells apart the short slices of the live lab; 0 is as if it were not there.
+        entropy = [self.seed & 0xFFFFFFFF, int(from_s), int(from_s % 1 * 1e6)]
+        rng = np.random.default_rng(entropy)
         hour = (from_s + to_s) / 2 / 3600 % 24
         # People: least at 4 o'clock, most at 16 (the shape, not the height, of resolver traffic).
         diurnal = 0.65 + 0.35 * np.cos((hour - 16) / 24 * 2 * np.pi)
