@@ -50,6 +50,7 @@ class _Run:
 
     def __init__(self, name: str, options: dict[str, Any], out: Path, runtime: Path) -> None:
         self.options, self.out, self.runtime = options, out, runtime
+        out.mkdir(exist_ok=True)
         self.scenario = scenarios.load(name, seed=options["seed"])
         self.stage = Stage(
             self.scenario,

@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,13 +53,24 @@ def base_directory() -> Path:
     return path
 
 
+class Place(Enum):
+    """Stands for a directory of the enclosure among the arguments."""
+
+    RUNTIME = "sockets and configuration"
+    OUT = "captures that nobody keeps"
+
+
+RUNTIME, OUT = Place.RUNTIME, Place.OUT
+
+
 class Enclosure:
     """A function that runs in a namespace of its own, watched from outside."""
 
     def __init__(self, target: str, arguments: dict[str, Any], *, watch: bool = False) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="", dir=base_directory()))
+        own = {RUNTIME: str(self.directory), OUT: str(self.directory / "out")}
         arguments = {
-            key: str(self.directory) if value is RUNTIME else value
+            key: own.get(value, value) if isinstance(value, Place) else value
             for key, value in arguments.items()
         }
         plan = {"target": target, "arguments": arguments, "watch": watch, "tidy": True}
@@ -121,10 +133,6 @@ class Enclosure:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-RUNTIME = object()
-"""Stands for the enclosure's own directory among the arguments."""
-
-
 def _has_file(stream: object) -> bool:
     try:
         stream.fileno()  # type: ignore[attr-defined]
@@ -181,7 +189,7 @@ class Lab:
         options
             How to play it.
         out
-            An empty or new directory for captures and truth; a temporary one without it.
+            An empty or new directory for captures and truth; without it they are gone with the lab.
 
         Raises
         ------
@@ -189,21 +197,21 @@ class Lab:
             When it does not start, with the reason and a remedy.
         """
         self.options = options or LabOptions()
-        self._temporary = out is None
-        self.out = Path(tempfile.mkdtemp(prefix="unflux-lab-out-")) if out is None else Path(out)
-        self.out.mkdir(parents=True, exist_ok=True)
+        if out is not None:
+            Path(out).mkdir(parents=True, exist_ok=True)
         arguments = {
-            "scenario": scenario, "options": asdict(self.options),
-            "out": str(self.out.resolve()), "runtime": RUNTIME,
+            "scenario": scenario, "options": asdict(self.options), "runtime": RUNTIME,
+            "out": OUT if out is None else str(Path(out).resolve()),
         }  # fmt: skip
         self.enclosure = Enclosure("unflux.lab.live.run:main", arguments, watch=True)
+        self.out = self.enclosure.directory / "out" if out is None else Path(out)
+        """Captures and truth, as they grow."""
         self.summary: dict[str, Any] | None = None
         """After the end: counts of everything."""
         try:
             self.ready = self._wait_ready()
         except BaseException:
             self.enclosure.stop()
-            self._drop_temporary()
             raise
 
     def _wait_ready(self) -> dict[str, Any]:
@@ -229,11 +237,6 @@ class Lab:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-        self._drop_temporary()
-
-    def _drop_temporary(self) -> None:
-        if self._temporary:
-            shutil.rmtree(self.out, ignore_errors=True)
 
     @property
     def resolver(self) -> str:
