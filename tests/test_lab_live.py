@@ -314,10 +314,11 @@ def test_a_chain_goes_through_as_many_agents_as_it_has(lab: Lab) -> None:
 
 @needs_lab
 def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
-    scenario: str, cli: Cli, tmp_path: Path
+    cli: Cli, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    done = cli("lab", "run", scenario, "--speed", "60", "--for", "20s", "--out", out, "--json",
+    out, quiet = tmp_path / "out", tmp_path / "quiet.toml"
+    quiet.write_text(SMALL.replace("visits_per_h = 480", "visits_per_h = 90"))
+    done = cli("lab", "run", quiet, "--speed", "180", "--for", "25s", "--out", out, "--json",
                "--agent", "first")  # fmt: skip
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
@@ -328,6 +329,7 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
     flux = {name for name, one in known.items() if one["flux"]}
     sure = flux & {name for name, one in known.items() if one["kind"] in ("pharma", "double")}
     verdicts: dict[str, dict[str, str]] = {}
+    named: set[str] = set()
     for view in ("clients.pcap", "upstream.pcap", "dnstap.fstrm"):
         scan = cli("scan", out / view, "--json", "--asn-db", out / "asn.mmdb",
                    "--country-db", out / "country.mmdb")  # fmt: skip
@@ -337,9 +339,11 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
         found = {name for name, verdict in verdicts[view].items() if verdict.endswith("_flux")
                  and verdict != "not_flux"}  # fmt: skip
         assert found <= flux, (view, found - flux)
-        assert len(found) >= 2, (view, verdicts[view])
+        named |= found
         unsure = {name for name, verdict in verdicts[view].items() if verdict == "ambiguous"}
         assert sure <= found | unsure, (view, verdicts[view])
+    # An hour of the network's time is little: who is not named yet is at least suspected.
+    assert len(named & sure) * 2 >= len(sure), verdicts
     assert "double_flux" in verdicts["upstream.pcap"].values()
     events = [json.loads(line) for line in (out / "truth.ndjson").read_text().splitlines()]
     assert {"network", "agents", "rrset", "name_servers", "infected"} <= {
