@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,11 +21,10 @@ def mix(*keys: npt.ArrayLike) -> U64:
     Keys are broadcast against each other, to one dimension at least; negative ones count as their
     two's complement.
     """
-    n_single = next((n for n, key in enumerate(keys) if not isinstance(key, int)), len(keys))
-    singles = [key for key in keys[:n_single] if isinstance(key, int)]
+    singles = list(takewhile(lambda key: isinstance(key, int), keys))
     # Arrays wrap around silently, single numbers would warn.
-    state = np.array([mix_one(*singles)], np.uint64)
-    for key in keys[n_single:]:
+    state = np.array([mix_one(*cast(list[int], singles))], np.uint64)
+    for key in keys[len(singles) :]:
         state = state ^ np.asarray(key).astype(np.int64).view(np.uint64)
         state += _GOLDEN
         state ^= state >> _30

@@ -143,7 +143,8 @@ class Population:
                 self.systems[system].v6 + int(number)
                 for system, number in zip(systems, numbers, strict=True)
             ]
-        numbers %= self._n_prefixes[systems] * PREFIX_SIZE  # as `AutonomousSystem.v4`, for all of them
+        # As `AutonomousSystem.v4`, for all of them at once.
+        numbers %= self._n_prefixes[systems] * PREFIX_SIZE
         firsts = self._prefixes[self._first_prefix[systems] + numbers // PREFIX_SIZE]
         found: list[int] = (firsts + numbers % PREFIX_SIZE).tolist()
         return found

@@ -270,7 +270,7 @@ class World:
         one = service.settings
         still = one.selection == "fixed" and service.is_still
         if still and not (one.start_h or one.end_h or one.failure_ratio):
-            known = self._still[units]
+            known: I64 = self._still[units]
             missing = np.flatnonzero(known < 0)
             if len(missing):
                 known[missing] = self._made(service, units[missing], times[missing])
@@ -310,7 +310,8 @@ class World:
 
     def _groups(self, service: Service, units: I64) -> I64:
         if service.settings.targets > 1:
-            return np.maximum(self.unit_target[units], 0)
+            targets: I64 = np.maximum(self.unit_target[units], 0)
+            return targets
         return service.group_of(self.unit_domain[units])
 
     def _address_version(
@@ -384,7 +385,8 @@ class World:
         for unit in dict.fromkeys(units[self._still[units] < 0].tolist()):
             kind = "NXDOMAIN" if self.unit_kind[unit] == NO_NAME else "NOERROR"
             self._still[unit] = self._negative(unit, kind)
-        return self._still[units]
+        known: I64 = self._still[units]
+        return known
 
     def _negative(self, unit: int, rcode: str) -> int:
         zone = int(self.unit_zone[unit])

@@ -156,7 +156,8 @@ class Player:
         versions = self.world.versions
         found = np.full(len(zone_versions), TLD_SERVER, np.int64)
         has = zone_versions >= 0
-        last = versions.of("start", zone_versions[has]) + versions.of("count", zone_versions[has]) - 1
+        zones = zone_versions[has]
+        last = versions.of("start", zones) + versions.of("count", zones) - 1
         found[has] = -1 - versions.of("rdata", last)
         return found
 
