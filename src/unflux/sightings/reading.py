@@ -175,7 +175,8 @@ def add_to(
             whole = {str(one.path) for one in part.inputs if one.books.error is None}
             dataset.add(part, [one for one in fresh if one.path in whole])
     history = reduce([dataset.directory], options)
-    return replace(history, inputs=inputs, passed_over=selection.passed_over)
+    unread = [one for one in history.inputs if one.books.error is not None]  # parts of its own
+    return replace(history, inputs=inputs + unread, passed_over=selection.passed_over)
 
 
 def _digests(taken: list[TakenIn]) -> set[str]:

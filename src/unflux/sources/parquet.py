@@ -27,7 +27,7 @@ class UnfluxParquet:
 
     def read(self, path: Path, into: Reducer, options: ReadOptions, progress: Progress) -> Books:
         try:
-            file = pq.ParquetFile(path)
+            file = pq.ParquetFile(path, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             return Books(error=f"this Parquet file cannot be read: {error}")
         table = (file.schema_arrow.metadata or {}).get(b"unflux.table", b"").decode()
