@@ -9,10 +9,10 @@ there is much to tear apart. `tests/test_faults.py` does the same with fewer kil
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,19 +21,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unflux import sightings
+from unflux import cli, sightings
 from unflux.lab import scenarios
 from unflux.lab.synth.run import synth
-from unflux.sightings import Dataset
+from unflux.sightings import Dataset, reading
 
-SCAN = """
-import sys
-from unflux.sightings import reading
-reading.SAVE_EVERY_BYTES = 1
-from unflux.cli import main
-sys.argv = ["unflux", *sys.argv[1:]]
-main()
-"""
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["unflux.cli", "unflux.pipeline", "duckdb", "pyarrow.parquet"])
+
+
+def scan(inputs: Path, dataset: Path, said: Path) -> None:
+    """The command as a user types it, with standard error in a file."""
+    with said.open("wb") as errors, Path(os.devnull).open("wb") as nowhere:
+        os.dup2(errors.fileno(), 2)
+        os.dup2(nowhere.fileno(), 1)
+    reading.SAVE_EVERY_BYTES = 1
+    sys.argv = ["unflux", "scan", str(inputs), "--save", str(dataset), "--json"]
+    cli.main()
 
 
 @dataclass(slots=True)
@@ -48,10 +52,18 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
 
-def start(inputs: Path, dataset: Path) -> subprocess.Popen[bytes]:
-    """The command as a user types it, in a process of its own."""
-    command = [sys.executable, "-c", SCAN, "scan", str(inputs), "--save", str(dataset), "--json"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+class Run:
+    """The command in a process of its own, forked from one that has imported everything."""
+
+    def __init__(self, inputs: Path, dataset: Path) -> None:
+        self.said = dataset.with_suffix(".stderr")
+        self.process = CONTEXT.Process(target=scan, args=(inputs, dataset, self.said))
+        self.process.start()
+
+    def end(self) -> int | None:
+        """Wait for its end; the exit code, or minus the signal that ended it."""
+        self.process.join(300)
+        return self.process.exitcode
 
 
 def rows(dataset: Path) -> list[dict[str, Any]]:
@@ -60,6 +72,11 @@ def rows(dataset: Path) -> list[dict[str, Any]]:
     errors = [one.books.error for one in history.inputs if one.books.error]
     if errors:
         raise AssertionError(errors[0])
+    return rows_of(history)
+
+
+def rows_of(history: sightings.History) -> list[dict[str, Any]]:
+    """Both tables, in a fixed order."""
     tables = (history.sightings_table(), history.activity_table())
     return [row for table in tables for row in sorted(table.to_pylist(), key=repr)]
 
@@ -73,18 +90,18 @@ def wait_for(done: Callable[[], bool], seconds: float = 60) -> None:
 
 def undisturbed(inputs: Path, dataset: Path) -> tuple[list[dict[str, Any]], float]:
     """The rows of an undisturbed run, and how long it worked on the dataset."""
-    process = start(inputs, dataset)
+    run = Run(inputs, dataset)
     wait_for((dataset / ".lock").exists)
     began = time.monotonic()
-    _, stderr = process.communicate(timeout=300)
-    if process.returncode:
-        raise AssertionError(stderr.decode())
+    if run.end() != 0:
+        raise AssertionError(run.said.read_text())
     return rows(dataset), time.monotonic() - began
 
 
 def torture(inputs: Path, folder: Path, kills: int, seed: int) -> Outcome:
     """Kill runs on one dataset until it is whole, then begin a new one, until all kills are done."""
     chance, outcome = random.Random(seed), Outcome()  # noqa: S311  no secret
+    undisturbed(inputs, folder / "warm")
     expected, working_s = undisturbed(inputs, folder / "undisturbed")
     number = 0
     while outcome.kills < kills:
@@ -92,10 +109,9 @@ def torture(inputs: Path, folder: Path, kills: int, seed: int) -> Outcome:
         number += 1
         while outcome.kills < kills and _killed(inputs, dataset, chance, working_s, outcome):
             pass
-        process = start(inputs, dataset)
-        _, stderr = process.communicate(timeout=300)
-        if process.returncode:
-            outcome.failures.append(stderr.decode())
+        run = Run(inputs, dataset)
+        if run.end() != 0:
+            outcome.failures.append(run.said.read_text())
         elif rows(dataset) != expected:
             outcome.failures.append(f"{dataset}: other rows than an undisturbed run")
         left = [path for path in dataset.rglob(".*.*") if path.is_file()]
@@ -109,25 +125,24 @@ def _killed(
     """One run with its kill; whether the kill came before its end. Then the dataset must be whole."""
     lock = dataset / ".lock"
     before = lock.stat().st_mtime_ns if lock.exists() else 0
-    process = start(inputs, dataset)
+    run = Run(inputs, dataset)
     wait_for(
         lambda: (
-            process.poll() is not None
+            run.process.exitcode is not None
             or (lock.exists() and lock.stat().st_mtime_ns != before)
         )
     )
     time.sleep(chance.uniform(0, working_s))
-    process.send_signal(signal.SIGKILL)
-    _, stderr = process.communicate(timeout=60)
-    outcome.kills += process.returncode == -signal.SIGKILL
-    outcome.finished += process.returncode == 0
-    if process.returncode not in (0, -signal.SIGKILL):
-        outcome.failures.append(stderr.decode())
+    run.process.kill()
+    ended = run.end()
+    outcome.kills += ended == -signal.SIGKILL
+    outcome.finished += ended == 0
+    if ended not in (0, -signal.SIGKILL):
+        outcome.failures.append(run.said.read_text())
     outcome.parts_when_killed.append(len(Dataset.open(dataset).files))
-    if process.returncode == -signal.SIGKILL:
+    if Dataset.is_at(dataset):
         rows(dataset)  # what counts can be read, whatever the moment was
-        return True
-    return False
+    return ended == -signal.SIGKILL
 
 
 def make_inputs(folder: Path, pieces: int = 24) -> Path:

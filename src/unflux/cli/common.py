@@ -20,6 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from unflux.cli.times import parse_us
 from unflux.errors import UnfluxError
 from unflux.sightings import Input, OnProgress, sigterm_as_interrupt
+from unflux.share.text import visible
 from unflux.sources.base import ANY_TIME_US, ReadOptions
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_FOUND = 0, 1, 2, 3
@@ -50,6 +51,12 @@ DetectorOption = Annotated[str, typer.Option("--detector", help="Which detector 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: object) -> None:
+    """Print on standard error; file names and data in it cannot command the terminal."""
+    for line in str(text).split("\n"):
+        errors.print(visible(line), markup=False)
 
 
 def read_options(
@@ -120,7 +127,7 @@ def print_errors(inputs: Iterable[Input]) -> None:
     """One sentence on standard error for each file that could not be read to its end."""
     for one in inputs:
         if one.books.error:
-            errors.print(f"unflux: {one.path}: {one.books.error}", markup=False)
+            say(f"unflux: {one.path}: {one.books.error}")
 
 
 def exit_code(inputs: Iterable[Input]) -> int:
@@ -136,18 +143,18 @@ def clean_end() -> Iterator[None]:
             yield
             sys.stdout.flush()
     except UnfluxError as error:
-        errors.print(f"unflux: {error}", markup=False)
+        say(f"unflux: {error}")
         raise typer.Exit(EXIT_ERROR) from None
     except ValueError as error:
-        errors.print(f"unflux: {error}", markup=False)
+        say(f"unflux: {error}")
         raise typer.Exit(EXIT_USAGE) from None
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(EXIT_OK) from None
         where = f"{error.filename}: " if error.filename else ""
-        errors.print(f"unflux: {where}{error.strerror or error}", markup=False)
+        say(f"unflux: {where}{error.strerror or error}")
         raise typer.Exit(EXIT_ERROR) from None
     except KeyboardInterrupt:
-        errors.print("unflux: stopped; nothing was written", markup=False)
+        say("unflux: stopped; nothing was written")
         raise typer.Exit(128 + signal.SIGINT) from None

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from unflux.cli import common
 from unflux.lab import scenarios
 from unflux.lab.synth.run import OnSlice, synth
+from unflux.share.text import visible
 
 app = typer.Typer(help="The emulated flux world: scenarios, and data with its truth.")
 
@@ -81,5 +82,5 @@ def synthesise(
 
             step: OnSlice = on_slice
             made = synth(drawn, out, formats or ["parquet"], step)
-        print(f"{made.directory}: {made.responses} responses, {made.names} labelled names, "
+        print(f"{visible(str(made.directory))}: {made.responses} responses, {made.names} labelled names, "
               f"{made.flux_names} of them flux")  # fmt: skip

@@ -104,7 +104,7 @@ def _print(result: Scan, as_json: bool, as_ndjson: bool) -> None:
         table.show_scan(result, Console(width=width))
     if as_ndjson:
         for line in table.summary_lines(result.summary):
-            common.errors.print(line, markup=False)
+            common.say(line)
     common.print_errors(result.history.inputs)
 
 
