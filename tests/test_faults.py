@@ -81,7 +81,7 @@ def test_a_run_killed_before_its_first_part_counted_leaves_a_dataset_to_go_on_wi
     logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = Dataset.open(tmp_path / "dataset")
-    real, written = Dataset._write, []
+    real, written = Dataset._name, []
 
     def write(self: Dataset, manifest: object) -> None:
         if written:
@@ -89,10 +89,10 @@ def test_a_run_killed_before_its_first_part_counted_leaves_a_dataset_to_go_on_wi
         written.append(manifest)
         real(self, manifest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Dataset, "_write", write)
+    monkeypatch.setattr(Dataset, "_name", write)
     with pytest.raises(KeyboardInterrupt):
         sightings.add_to(dataset, [logs], ReadOptions())
-    monkeypatch.setattr(Dataset, "_write", real)
+    monkeypatch.setattr(Dataset, "_name", real)
     left = set(dataset.directory.glob("sightings/*/*"))
     assert left
     assert Dataset.open(dataset.directory).files == []

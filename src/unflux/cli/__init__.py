@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from unflux import __version__
-from unflux.cli import decode, doctor, eval, explain, export, lab, scan
+from unflux.cli import (
+    decode,
+    doctor,
+    eval,
+    explain,
+    export,
+    lab,
+    scan,
+    track,
+    zonediff,
+)
 
 app = typer.Typer(
     name="unflux",
@@ -33,7 +43,17 @@ def root(
     """Detect, track, map and block fast-flux DNS networks."""
 
 
-for command in (scan, explain, export, decode, eval, lab, doctor):
+for command in (
+    scan,
+    explain,
+    export,
+    track,
+    zonediff,
+    decode,
+    eval,
+    lab,
+    doctor,
+):
     command.register(app)
 
 

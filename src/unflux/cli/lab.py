@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from unflux.cli import common
+from unflux.cli import common, lab_live
 from unflux.lab import scenarios
 from unflux.lab.synth.run import OnSlice, synth
 from unflux.share.text import visible
 
-app = typer.Typer(help="The emulated flux world: scenarios, and data with its truth.")
+app = typer.Typer(help="The emulated flux world: live in a sealed namespace, or as data.")
+lab_live.register(app)
 
 ScenarioName = Annotated[
     str,

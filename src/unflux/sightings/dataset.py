@@ -94,8 +94,8 @@ class Dataset:
     def add(self, history: History, taken_in: Iterable[TakenIn] = ()) -> list[Path]:
         """Write a part; it counts once everything is on disk. Returns the files written."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not self.is_at(self.directory):  # killed from here on, it is a dataset to go on with
-            self._write(Manifest())
+        if not self.is_at(self.directory):
+            self._name(self.manifest)  # killed before its first part counts, it is a dataset still
         number = 1 + max(map(_number, self.manifest.parts), default=-1)
         written = []
         both = (history.sightings_table(), history.activity_table())
@@ -109,10 +109,11 @@ class Dataset:
         manifest = Manifest(
             parts=[*self.manifest.parts, *parts], inputs=[*self.manifest.inputs, *taken_in]
         )
-        self._write(manifest)
+        self._name(manifest)
         return written
 
-    def _write(self, manifest: Manifest) -> None:
+    def _name(self, manifest: Manifest) -> None:
+        """Put a manifest in place, whole."""
         encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         with whole_file(self.directory / MANIFEST) as temporary:
             temporary.write_bytes(encoded + b"\n")
@@ -129,14 +130,7 @@ class Dataset:
         UnfluxError
             When another one does.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UnfluxError(
-                    f"another unflux is adding to {self.directory}; try again when it is done"
-                ) from None
+        with locked_directory(self.directory, "adding to"):
             if self.is_at(self.directory):
                 self.manifest = _read_manifest(self.directory)
                 self._sweep()
@@ -182,6 +176,24 @@ def _read_manifest(directory: Path) -> Manifest:
 
 def _number(part: str) -> int:
     return int(part.rpartition("-")[2].removesuffix(".parquet"))
+
+
+@contextmanager
+def locked_directory(directory: Path, doing: str) -> Iterator[None]:
+    """Only one process does something in a directory at a time; the lock ends with the process.
+
+    Raises
+    ------
+    UnfluxError
+        When another one does.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnfluxError(f"another unflux is {doing} {directory}") from None
+        yield
 
 
 def _is_empty(directory: Path) -> bool:

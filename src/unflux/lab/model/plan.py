@@ -20,6 +20,8 @@ from unflux.enrich import mmdb
 
 LAB_V4, LAB_V6 = ip_network("198.18.0.0/15"), ip_network("2001:db8::/32")
 LAB_SUFFIXES = (".test.", ".example.")
+SEALED_SUFFIXES = (*LAB_SUFFIXES, ".ship.")
+"""The two walks play `c2.mother.ship.`, a name that only exists in their sealed namespace."""
 PREFIX_SIZE = 64
 TOP_TEN_SHARE = 0.433
 FIRST_ASN = 4_200_000_000

@@ -55,6 +55,8 @@ class Settings:
     targets: int = 1
     switch_s: float = 0.0
     shared_zone: str = ""
+    apex: str = ""
+    """Registered domain of the first name; drawn when empty."""
     labels: tuple[str, ...] = ()
     exists: bool = True
     # Name servers
@@ -70,6 +72,10 @@ class Settings:
     start_h: float = 0.0
     end_h: float = 0.0
     takedowns_per_day: float = 0.0
+    # Hidden servers (only seen by the live lab)
+    hops: int = 1
+    """Agents in a row between a visitor and the mothership."""
+    back_ends: int = 2
     # Demand
     visits_per_h: float = 10.0
     infected: int = 0
@@ -95,6 +101,8 @@ class Group:
     """Addresses published from each tick on."""
     first: list[int] = field(default_factory=list)
     """The very first list: what never changes is taken from it."""
+    regular_s: float | None = None
+    """The last tick that came by the clock; others come from `Service.drop`."""
 
 
 class Service:
@@ -137,14 +145,16 @@ class Service:
         for number, group in enumerate(self.groups):
             if self.is_still and group.lists:
                 continue
-            known = (
-                group.ticks[-1] if len(group.ticks) else np.floor(needed_s / every) * every - every
-            )
+            known = group.regular_s
+            if known is None:
+                known = np.floor(needed_s / every) * every - every
             ticks = np.arange(known + every, to_s, every)
             if self.is_still:
                 ticks = ticks[:1]
             for tick in ticks:
                 self._tick(number, group, float(tick))
+            if len(ticks):
+                group.regular_s = float(ticks[-1])
             group.ticks = np.concatenate([group.ticks, ticks])
             old = max(int(np.searchsorted(group.ticks, needed_s, side="right")) - 1, 0)
             group.ticks, group.lists = group.ticks[old:], group.lists[old:]
@@ -170,6 +180,26 @@ class Service:
         group.lists.append(people.addresses(people.members, now_s))
         if not group.first:
             group.first = group.lists[0]
+
+    def drop(self, number: int, addresses: set[int], now_s: float) -> list[int]:
+        """Take listed hosts off now, as a controller does that finds them dead; the new list.
+
+        They leave for good and others take their places. `now_s` is not before the last tick.
+        """
+        group = self.groups[number]
+        people = group.population
+        held = people.addresses(people.members, now_s)
+        dead = [place for place, address in enumerate(held) if address in addresses]
+        people.remove(people.members[dead])
+        people.advance(now_s)
+        group.ticks = np.append(group.ticks, now_s)
+        group.lists.append(people.addresses(people.members, now_s))
+        return group.lists[-1]
+
+    def hosts(self, number: int, now_s: float) -> list[int]:
+        """Addresses of all hosts of a sub-network that are up, listed or not."""
+        people = self.groups[number].population
+        return people.addresses(np.flatnonzero(people.online(now_s)), now_s)
 
     def list_at(self, group: int, now_s: float) -> list[int]:
         """The live list of a sub-network at a time of the slice."""

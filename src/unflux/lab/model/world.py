@@ -48,8 +48,16 @@ class Named:
 class World:
     """Everything that can be asked, and the answer to it at any time of the slice at hand."""
 
-    def __init__(self, services: list[tuple[str, Settings]], seed: int, start_s: float) -> None:
+    def __init__(
+        self,
+        services: list[tuple[str, Settings]],
+        seed: int,
+        start_s: float,
+        *,
+        suffixes: tuple[str, ...] = plan.LAB_SUFFIXES,
+    ) -> None:
         self.seed, self.start_s = seed, start_s
+        self.tlds = self._top_level(services, suffixes)
         self.services = [
             Service(name, settings, mix_one(seed, 1, number) >> 1)
             for number, (name, settings) in enumerate(services)
@@ -67,7 +75,7 @@ class World:
         self._taken: set[str] = set()
         self._homes: dict[str, str] = {}
         """Where the name servers of a service have their names, by service."""
-        self._tld_zone = [self._zone(tld, -1, -1) for tld in TLDS]
+        self._tld_zone = [self._zone(tld, -1, -1) for tld in self.tlds]
         for number in range(len(self.services)):
             self._build(number)
         units = np.array(self._units, np.int64).reshape(-1, 6)
@@ -80,6 +88,18 @@ class World:
         self.zone_delegation[self.unit_zone[delegations]] = delegations
 
     # Building
+
+    def _top_level(
+        self, services: list[tuple[str, Settings]], suffixes: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """The top-level domains there are: the drawn ones, and those of names that are given."""
+        given = [settings.apex for _, settings in services if settings.apex]
+        for apex in given:
+            if not f".{apex}".endswith(suffixes):
+                raise ValueError(
+                    f"{apex} is not under {', '.join(suffixes)}: the lab has no others"
+                )
+        return tuple(dict.fromkeys([*TLDS, *(apex.split(".", 1)[1] for apex in given)]))
 
     def _unit(
         self, kind: int, owner: str, service: int, domain: int, zone: int, target: int = 0
@@ -134,7 +154,8 @@ class World:
             zone = self._tld_zone[domain % len(TLDS)]
             fqdn = self._new_domain(number, domain)
         else:
-            apex = self._new_domain(number, domain)
+            given = one.apex if domain == 0 else ""
+            apex = given or self._new_domain(number, domain)
             zone = self._zone(apex, number, domain)
             choices = one.labels or ("", "www")
             label = choices[below_one(len(choices), self.seed, 4, number, domain)]
@@ -384,7 +405,7 @@ class World:
         one = service.settings
         owner = int(self.unit_owner[unit])
         apex = self.names.texts[owner]
-        home = self._home_of_name_servers(service, apex)
+        home = self.home_of_name_servers(service, apex)
         records, glue = [], []
         addresses = self._ns_addresses(service, unit, step, now_s)
         for place, address in enumerate(addresses):
@@ -406,7 +427,7 @@ class World:
             )  # fmt: skip
         return self.versions.add([*records, *glue], one.delegation_ttl_s)
 
-    def _home_of_name_servers(self, service: Service, apex: str) -> str:
+    def home_of_name_servers(self, service: Service, apex: str) -> str:
         """Whose name servers they are: one operator's for all its domains, or the domain's own."""
         if not service.settings.ns_shared:
             return apex
@@ -417,17 +438,23 @@ class World:
     def _ns_addresses(self, service: Service, unit: int, step: int, now_s: float) -> list[int]:
         one = service.settings
         if step == 0:
-            domain = 0 if one.ns_shared else int(self.unit_domain[unit]) + 1
-            return [
-                self._infrastructure(10, service.seed & 0xFFFFFFFF, domain, place)
-                for place in range(one.ns_count)
-            ]
+            return self.fixed_name_servers(unit)
         # Konte et al.: 75-90 % of the agents that serve DNS also serve the web: one list for both.
         domain = 0 if one.ns_shared else int(self.unit_domain[unit])
         group = int(self.unit_domain[unit]) % max(one.sub_networks, 1)
         live = service.list_at(group, now_s)
         order = mix(service.seed, 207, domain, step, np.arange(len(live)))
         return [live[place] for place in np.argsort(order, kind="stable")[: one.ns_count]]
+
+    def fixed_name_servers(self, unit: int) -> list[int]:
+        """Addresses of the name servers of a delegation unit while they do not rotate."""
+        service = self.services[int(self.unit_service[unit])]
+        one = service.settings
+        domain = 0 if one.ns_shared else int(self.unit_domain[unit]) + 1
+        return [
+            self._infrastructure(10, service.seed & 0xFFFFFFFF, domain, place)
+            for place in range(one.ns_count)
+        ]
 
     def name_servers(self, unit: int, now_s: float) -> list[str]:
         """Addresses of the name servers of a delegation at a time of the slice, in order."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib import resources
@@ -15,7 +16,7 @@ from typing import Any
 
 from unflux.errors import UnfluxError
 from unflux.lab.model.hashing import key_of, mix_one, uniform_one
-from unflux.lab.model.plan import KINDS
+from unflux.lab.model.plan import KINDS, LAB_SUFFIXES
 from unflux.lab.model.services import NS_KINDS, RDTYPES, SELECTIONS, SETTING_NAMES, Settings
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -62,6 +63,8 @@ LIMITS = {
     "end_h": (0, 10_000),
     "ns_from_h": (0, 10_000),
     "takedowns_per_day": (0, 1_000),
+    "hops": (1, 4),
+    "back_ends": (1, 8),
     "visits_per_h": (0, 1_000_000),
     "infected": (0, 8_000),
     "poll_s": (1, 604_800),
@@ -256,9 +259,10 @@ def _check_value(key: str, value: Any) -> list[str]:
     elif key in LISTS:
         if not (isinstance(value, list) and len(value) <= MAX_LIST and all(map(LISTS[key], value))):
             wrong = f"{key} is a short list of TTLs or of parts of host names"
-    elif key == "shared_zone":
-        if not _is_label(value):
-            wrong = "shared_zone is a label"
+    elif key in TEXTS:
+        fits, sentence = TEXTS[key]
+        if not fits(value):
+            wrong = sentence
     elif isinstance(DEFAULTS.get(key), bool):
         if not isinstance(value, bool):
             wrong = f"{key} is true or false"
@@ -285,6 +289,16 @@ def _is_label(text: object) -> bool:
         return False
     plain = text.replace("{n}", "1").replace("{label}", "a")
     return all(char.isascii() and (char.isalnum() or char in "-._") for char in plain)
+
+
+def _is_lab_domain(text: object) -> bool:
+    return _is_label(text) and f".{text}".endswith(LAB_SUFFIXES)
+
+
+TEXTS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "shared_zone": (_is_label, "shared_zone is a label"),
+    "apex": (_is_lab_domain, f"apex ends with {' or '.join(LAB_SUFFIXES)}"),
+}
 
 
 def _outside(key: str, value: float, what: str) -> list[str]:

@@ -31,6 +31,8 @@ class Queries:
     """Numbers of clients, from 0."""
     questions: I64
     """Numbers in `World.questions`."""
+    is_poll: npt.NDArray[np.bool_]
+    """Asked by an infected host on its timer, not by a visitor."""
 
 
 class Demand:
@@ -79,7 +81,9 @@ class Demand:
 
     def queries(self, from_s: float, to_s: float) -> Queries:
         """Everything that is asked in a slice; a function of the slice alone."""
-        rng = np.random.default_rng([self.seed & 0xFFFFFFFF, int(from_s)])
+        # The fraction tells apart the short slices of the live lab; 0 is as if it were not there.
+        entropy = [self.seed & 0xFFFFFFFF, int(from_s), int(from_s % 1 * 1e6)]
+        rng = np.random.default_rng(entropy)
         hour = (from_s + to_s) / 2 / 3600 % 24
         # People: least at 4 o'clock, most at 16 (the shape, not the height, of resolver traffic).
         diurnal = 0.65 + 0.35 * np.cos((hour - 16) / 24 * 2 * np.pi)
@@ -95,10 +99,12 @@ class Demand:
         ]
         all_times = np.concatenate([part[0] for part in parts])
         order = np.argsort(all_times, kind="stable")
+        n_visits = len(parts[0][0]) + len(parts[1][0])
         return Queries(
             all_times[order],
             np.concatenate([part[1] for part in parts])[order].astype(np.int64),
             np.concatenate([part[2] for part in parts])[order],
+            order >= n_visits,
         )
 
     def _polls(self, from_s: float, to_s: float) -> list[tuple[F64, I64, I64]]:

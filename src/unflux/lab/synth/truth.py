@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,8 +44,16 @@ def iso(time_s: float) -> str:
 class Events:
     """Lines of `truth.ndjson`, slice by slice. Only flux networks have any."""
 
-    def __init__(self, scenario: Scenario, world: World, demand: Demand) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        world: World,
+        demand: Demand,
+        clock: Callable[[float], float] = float,
+    ) -> None:
         self.scenario, self.world, self.demand = scenario, world, demand
+        self.clock = clock
+        """From the model's time to the time that captures of it show."""
         self.before: dict[tuple[int, int], set[int]] = {}
         self.ns_before: dict[int, list[str]] = {}
         self.domains: dict[int, list[tuple[int, str]]] = {}
@@ -58,7 +66,7 @@ class Events:
 
     def opening(self) -> Iterator[dict[str, Any]]:
         """What there is from the start: networks, their motherships, their infected clients."""
-        at = iso(self.scenario.start_s)
+        at = iso(self.clock(self.scenario.start_s))
         for number, domains in self.domains.items():
             name, preset, settings = self.scenario.services[number]
             yield {
@@ -102,7 +110,7 @@ class Events:
             found += self._name_servers(number, from_s, to_s)
         found.sort(key=lambda item: item[0])
         for time_s, event in found:
-            yield {"t": iso(time_s), **event}
+            yield {"t": iso(self.clock(time_s)), **event}
 
     def _agents(
         self, number: int, service: Service, from_s: float

@@ -1,0 +1,83 @@
+"""Rate limits: token buckets. In any span of t seconds at most burst + rate · t queries pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+MAX_BUCKETS = 200_000
+"""At this many, full buckets are dropped: a full one and a new one are the same."""
+
+
+class Rate(NamedTuple):
+    """Queries per second, and how many may come at once."""
+
+    per_s: float
+    burst: float
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Tokens at a time; a query takes one."""
+
+    rate: Rate
+    tokens: float
+    at_s: float
+    reserved_s: float = 0.0
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until a token is there; 0 when one is."""
+        missing = 1.0 - self._level(now)
+        return missing / self.rate.per_s if missing > 1e-9 else 0.0
+
+    def take(self, now: float) -> None:
+        """Use a token; call it only when `wait_s` is 0."""
+        self.tokens, self.at_s = self._level(now) - 1.0, max(now, self.at_s)
+
+    def reserve(self, now: float) -> float:
+        """A time at which to come back: each caller gets one of its own, a token apart."""
+        self.reserved_s = max(self.reserved_s, now + self.wait_s(now))
+        mine = self.reserved_s
+        self.reserved_s += 1 / self.rate.per_s
+        return mine
+
+    def is_full(self, now: float) -> bool:
+        """Nothing was taken that has not come back."""
+        return self._level(now) >= self.rate.burst
+
+    def _level(self, now: float) -> float:
+        grown = self.tokens + max(now - self.at_s, 0.0) * self.rate.per_s
+        return min(grown, self.rate.burst)
+
+
+class Paces:
+    """One bucket for each thing that has a limit, made when it is first asked for.
+
+    After a restart (`fresh` false) buckets begin empty, as if all their tokens had just been
+    taken: what was sent before a crash and after it together keeps to the limit.
+    """
+
+    def __init__(self, started_s: float, *, fresh: bool) -> None:
+        self.started_s, self.fresh = started_s, fresh
+        self.buckets: dict[tuple[str, str], Bucket] = {}
+
+    def bucket(self, kind: str, key: str, rate: Rate, now: float) -> Bucket:
+        """The bucket of something."""
+        found = self.buckets.get((kind, key))
+        if found is None:
+            if len(self.buckets) >= MAX_BUCKETS:
+                self._drop_full(now)
+            grown = (now - self.started_s) * rate.per_s
+            tokens = rate.burst if self.fresh else min(grown, rate.burst)
+            found = self.buckets[kind, key] = Bucket(rate, tokens, now)
+        return found
+
+    def _drop_full(self, now: float) -> None:
+        self.buckets = {key: one for key, one in self.buckets.items() if not one.is_full(now)}
+
+    def shift(self, seconds: float) -> None:
+        """All times move."""
+        self.started_s += seconds
+        for bucket in self.buckets.values():
+            bucket.at_s += seconds
+            bucket.reserved_s += seconds

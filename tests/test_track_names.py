@@ -1,0 +1,207 @@
+"""Names out of what people have, servers as they write them, zones compared, pictures drawn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, Cli
+from unflux.track import Event, Query, Record, Response, Sample, Settings
+from unflux.track.ask import endpoint
+from unflux.track.history import dataset_of, flush
+from unflux.track.names import NameList, name_of, read
+from unflux.track.period import estimate
+from unflux.track.record import heard
+from unflux.track.setup import Whom, is_public_suffix, read_hints, tracker
+from unflux.track.store import Store
+from unflux.track.zonediff import diff
+from unflux.track.zonefiles import load
+
+NOW = 1_790_000_000.0
+FORMS = {
+    "list": "# list\na.test\nB[.]test extra words\nhxxps://c.test/x?y\n\n198.18.0.1\n-\n",
+    "scan": json.dumps(
+        {
+            "summary": {},
+            "findings": [
+                {"name": "a.test", "verdict": "single_flux"},
+                {"name": "b.test", "verdict": "ambiguous"},
+                {"name": "c.test", "verdict": "ns_flux"},
+                {"name": "d.test", "verdict": "not_flux"},
+            ],
+        }
+    ),
+    "ndjson": "\n".join(
+        json.dumps({"flux": {"name": f"{x}.test", "verdict": "double_flux"}}) for x in "abc"
+    ),
+    "misp": json.dumps(
+        {
+            "response": [
+                {
+                    "Event": {
+                        "Attribute": [
+                            {"type": "domain", "value": "a.test"},
+                            {"type": "ip-dst", "value": "198.18.0.1"},
+                        ],
+                        "Object": [
+                            {
+                                "Attribute": [
+                                    {"type": "domain|ip", "value": "b.test|198.18.0.1"},
+                                    {"type": "url", "value": "https://c.test/gate.php"},
+                                ]
+                            }
+                        ],
+                    }
+                }
+            ]
+        }
+    ),
+    "stix": json.dumps(
+        {
+            "type": "bundle",
+            "objects": [
+                {"type": "domain-name", "value": "a.test"},
+                {"type": "indicator", "pattern": "[domain-name:value = 'b.test'] OR [url:value = 'http://c.test/']"},
+                {"type": "ipv4-addr", "value": "198.18.0.1"},
+            ],
+        }
+    ),
+    "export": json.dumps({"unflux_track": 1, "names": [{"name": f"{x}.test", "verdict": None} for x in "abc"]}),
+    "strings": json.dumps(["a.test", "b.test", "c.test"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_names_are_read_from_every_form(form: str) -> None:
+    found = NameList()
+    read(FORMS[form].encode(), form, found)
+    assert found.names == dict.fromkeys(["a.test.", "b.test.", "c.test."], form)
+    assert set(found.faults) == ({"address_not_name", "bad_name"} if form == "list" else set())
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "com", "a..b", "x" * 64 + ".test", "a b.test", "http://[bad", "a\\.b.test"]
+)
+def test_what_is_no_name_is_a_fault(text: str) -> None:
+    assert not name_of(text).endswith("."), text
+
+
+def test_broken_json_is_counted_and_located() -> None:
+    found = NameList()
+    read(b'{"verdict": "single_flux", "name": "a.test"}\n{broken\n', "x", found)
+    assert list(found.names) == ["a.test."]
+    assert found.faults["bad_json"].position == 2
+
+
+def test_servers_are_addresses_and_never_names() -> None:
+    assert endpoint("198.18.0.53").port == 53
+    assert endpoint("[2001:db8::1]:5353").address == "2001:db8::1"
+    assert endpoint("2001:db8::1").port == 53
+    assert endpoint("tls://198.18.0.53#dns.example").host == "dns.example"
+    for wrong in ("dns.example", "ftp://198.18.0.1", "198.18.0.1:0", "198.18.0.1:99999"):
+        with pytest.raises(ValueError, match=r"server|port"):
+            endpoint(wrong)
+
+
+def test_who_is_asked_must_be_said() -> None:
+    for whom in (Whom(), Whom(authoritative=True), Whom(("198.18.0.1",), True, Path("x"))):
+        with pytest.raises(ValueError, match=r"--"):
+            whom.check()
+
+
+def test_only_public_name_servers_are_asked(tmp_path: Path) -> None:
+    hints = tmp_path / "hints"
+    hints.write_text(". 3600000 NS a.root.test.\na.root.test. 3600000 A 198.18.0.1\n")
+    assert read_hints(hints) == ["198.18.0.1"]
+    made = tracker(
+        Store(tmp_path / "t"), Whom((), True, hints, ("198.19.0.0/16",)), Settings(), NOW, 1
+    )
+    allowed = made.cuts.is_allowed
+    assert [allowed(one) for one in ("198.18.0.1", "198.19.1.1", "8.8.8.8")] == [True] * 3
+    assert not any(map(allowed, ["127.0.0.1", "10.0.0.1", "224.0.0.251", "::1", "198.18.0.2", "x"]))
+    assert [is_public_suffix(zone) for zone in ("com.", "co.uk.", "example.com.")] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def response(number: int) -> tuple[Query, Response]:
+    query = Query(number, "a.test.", "A", "198.18.0.53", True, "address", "a.test.")
+    record = Record("answer", "a.test.", "A", 60, f"198.18.0.{number}")
+    return query, Response("NOERROR", False, (record,))
+
+
+@pytest.mark.parametrize("crash", ["none", "before", "sealed", "taken_in"])
+def test_a_crash_while_history_is_written_loses_and_doubles_nothing(
+    tmp_path: Path, crash: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    kept = [heard(*response(number), int((NOW + number) * 1e6)) for number in range(1, 6)]
+    with store.transaction():
+        store.put_heard([one for one in kept if one], [Event(NOW, "a.test.", "state", {})], [])
+    if crash != "none":
+        where = {"before": "seal", "sealed": "unseal", "taken_in": "unseal"}[crash]
+        with monkeypatch.context() as patch:
+            if crash == "sealed":
+                patch.setattr("unflux.track.history._take_in", _die)
+            else:
+                patch.setattr(Store, where, _die)
+            with pytest.raises(KeyboardInterrupt):
+                flush(tmp_path)
+    flush(tmp_path)
+    assert flush(tmp_path) == 0
+    from unflux import sightings
+
+    table = sightings.reduce([dataset_of(tmp_path)]).sightings_table()
+    assert table.num_rows == 5
+    assert table.column("count_raw").to_pylist() == [1] * 5
+    assert table.column("vantage").unique().to_pylist() == ["upstream"]
+    assert list((tmp_path / "spool").iterdir()) == []
+    store.close()
+
+
+def _die(*_arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_period_is_estimated_between_changes_and_bounded_beyond() -> None:
+    def samples(every_s: float, period_s: float) -> list[Sample]:
+        times = [NOW + every_s * n for n in range(200)]
+        return [Sample(at, "a.test.", "parent", (f"ns {int(at // period_s)}",)) for at in times]
+
+    assert estimate(samples(100, 777)).seconds == pytest.approx(777, rel=0.02)
+    bound = estimate(samples(900, 300))
+    assert (bound.seconds, bound.at_most_s) == (None, 900)
+    assert not estimate(samples(100, 1e12)).moves
+
+
+def test_moving_delegations_rank_first() -> None:
+    zones = ROOT / "tests" / "zones"
+    found = diff(load(str(zones / "old.zone")), load(str(zones / "new.zone")))
+    rows = {one["name"]: one for one in found["delegations"]}
+    assert list(rows) == ["mother.test", "quiet.test", "moved.test"]
+    assert (rows["mother.test"]["glue_changes"], rows["mother.test"]["ns_changes"]) == (4, 0)
+    assert rows["quiet.test"]["shared_name_servers"] == ["ns1.mother.test"]
+    assert (rows["moved.test"]["glue_changes"], rows["moved.test"]["ns_changes"]) == (0, 2)
+    assert found["summary"]["glue_changed"] == 2
+    assert (found["summary"]["added"], found["summary"]["removed"]) == (1, 1)
+
+
+def test_the_commands_work_together(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    done = cli("track", "add", "--from", "-", "--dir", folder, stdin=b"www.a.test\n10.0.0.1\n")
+    assert done.returncode == 0
+    assert "1 address_not_name" in done.stderr
+    shown = cli("track", "show", "www.a.test", "--dir", folder, "--svg", tmp_path / "p.svg")
+    assert shown.returncode == 0, shown.stderr
+    assert (tmp_path / "p.svg").read_text().startswith("<svg")
+    assert cli("track", "show", "other.test", "--dir", folder).returncode == 1
+    assert cli("track", "run", "--dir", folder).returncode == 2
+    assert cli("track", "list", "--dir", tmp_path / "none").returncode == 1
+    dry = cli("track", "run", "--dir", folder, "--resolver", "198.18.0.53", "--dry-run")
+    assert "www.a.test. A" in dry.stdout
+    wrong = cli("track", "run", "--dir", folder, "--resolver", "198.18.0.53", "--set", "floor_s=0")
+    assert wrong.returncode == 2
