@@ -99,7 +99,7 @@ def undisturbed(inputs: Path, dataset: Path) -> tuple[list[dict[str, Any]], floa
 
 
 def torture(inputs: Path, folder: Path, kills: int, seed: int) -> Outcome:
-    """Kill runs on one dataset until it is whole, then begin a new one, until all kills are done."""
+    """Kill runs on one dataset until it is whole, then begin a new one, up to so many kills."""
     chance, outcome = random.Random(seed), Outcome()  # noqa: S311  no secret
     undisturbed(inputs, folder / "warm")
     expected, working_s = undisturbed(inputs, folder / "undisturbed")
@@ -122,7 +122,7 @@ def torture(inputs: Path, folder: Path, kills: int, seed: int) -> Outcome:
 def _killed(
     inputs: Path, dataset: Path, chance: random.Random, working_s: float, outcome: Outcome
 ) -> bool:
-    """One run with its kill; whether the kill came before its end. Then the dataset must be whole."""
+    """One run with its kill; whether the kill came before its end. The dataset must be whole."""
     lock = dataset / ".lock"
     before = lock.stat().st_mtime_ns if lock.exists() else 0
     run = Run(inputs, dataset)

@@ -13,7 +13,7 @@ import argparse
 import json
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,6 +28,9 @@ from unflux.pipeline import ScanOptions
 SCENARIOS = Path(__file__).parent / "mimicry_scenarios"
 START_US = 1_790_000_000_000_000
 INNOCENT = "innocent.test."
+VERDICTS = ("flux", "ambiguous", "insufficient", "not_flux")
+POISON = ((1, 200), (3, 200), (10, 200), (50, 200), (200, 200), (1, 0), (12, 0))
+"""(forged, genuine) answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +118,26 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="unflux-mimicry-") as name:
         folder = Path(name)
-        print("| scenario | what is tuned | flux names | flux | ambiguous | insufficient | not_flux "
-              "| others called flux |\n| --- | --- | --- | --- | --- | --- | --- | --- |")  # fmt: skip
+        row("scenario", "what is tuned", "flux names", *VERDICTS, "others called flux")
+        row(*["---"] * 8)
         for path in sorted(SCENARIOS.glob("*.toml")):
             one = measure(
                 path.stem, folder / path.stem, hours=options.hours, detector=options.detector
             )
-            print(f"| {path.stem} | {one.title} | {one.n_flux} | {one.n_caught} | {one.n_ambiguous} "
-                  f"| {one.n_insufficient} | {one.n_missed} | {one.n_false} |", flush=True)  # fmt: skip
-        print("\n| forged answers | genuine answers | verdict | score |\n| --- | --- | --- | --- |")
-        for forged, genuine in ((1, 200), (3, 200), (10, 200), (50, 200), (200, 200), (1, 0), (12, 0)):
+            row(path.stem, *astuple(one))
+        print()
+        row("forged answers", "genuine answers", "verdict", "score")
+        row(*["---"] * 4)
+        for forged, genuine in POISON:
             finding = poison(
                 folder / "poison", n_forged=forged, n_genuine=genuine, detector=options.detector
             )
-            print(f"| {forged} | {genuine} | {finding.verdict} | {finding.score:.2f} |", flush=True)
+            row(forged, genuine, finding.verdict, f"{finding.score:.2f}")
+
+
+def row(*cells: object) -> None:
+    """One row of a Markdown table."""
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import subprocess
@@ -64,7 +63,13 @@ def run(*words: str | Path, limit: Callable[[], None] | None = None, before: tup
     """`unflux …` under a limit, or inside of another command."""
     command = [*before, *UNFLUX, *map(str, words)]
     return subprocess.run(
-        command, capture_output=True, text=True, preexec_fn=limit, cwd=ROOT, timeout=120, check=False
+        command,
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
     )
 
 
@@ -97,7 +102,9 @@ def test_a_run_killed_before_its_first_part_counted_leaves_a_dataset_to_go_on_wi
     assert left
     assert Dataset.open(dataset.directory).files == []
     sightings.add_to(Dataset.open(dataset.directory), [logs], ReadOptions())
-    counted = {path for path in Dataset.open(dataset.directory).files if path.parts[-3] == "sightings"}
+    counted = {
+        path for path in Dataset.open(dataset.directory).files if path.parts[-3] == "sightings"
+    }
     assert set(dataset.directory.glob("sightings/*/*")) == counted
 
 
@@ -140,9 +147,7 @@ def test_a_full_disk_is_said_and_what_counted_before_still_does(
 ) -> None:
     before = faults.rows(dataset)
     more = write_pcap(tmp_path / "more.pcap", [(START, udp_frame(one)) for one in flux_answers(9)])
-    done = run(
-        "scan", more, "--save", dataset, limit=limited(resource.RLIMIT_FSIZE, 1024)
-    )
+    done = run("scan", more, "--save", dataset, limit=limited(resource.RLIMIT_FSIZE, 1024))
     assert done.returncode == 1
     assert "too large" in said(done)
     assert faults.rows(dataset) == before
@@ -186,9 +191,7 @@ def test_no_file_descriptors_left_is_said(logs: Path, tmp_path: Path) -> None:
             assert "Too many open files" in done.stderr
             # Python itself may not start with so few; what unflux says is a sentence.
             assert "unflux:" not in done.stderr or "Traceback" not in done.stderr
-    done = run(
-        "scan", logs, "--save", tmp_path / "all", limit=limited(resource.RLIMIT_NOFILE, 32)
-    )
+    done = run("scan", logs, "--save", tmp_path / "all", limit=limited(resource.RLIMIT_NOFILE, 32))
     assert done.returncode == 0, done.stderr
 
 
@@ -202,7 +205,9 @@ def broken(kind: str, path: Path) -> None:
     elif kind == "cut":
         path.write_bytes(content[: len(content) // 2])
     elif kind == "flipped":  # in the first page of values, behind the magic number
-        path.write_bytes(content[:40] + bytes(byte ^ 0x55 for byte in content[40:60]) + content[60:])
+        path.write_bytes(
+            content[:40] + bytes(byte ^ 0x55 for byte in content[40:60]) + content[60:]
+        )
     elif kind == "footer":
         path.write_bytes(content[:-200] + bytes(192) + content[-8:])
     elif kind == "directory":
@@ -287,5 +292,5 @@ def test_many_threads_that_add_get_the_lock_or_a_sentence(logs: Path, tmp_path: 
     for thread in threads:
         thread.join()
     assert all("another unflux" in str(error) for error in failures)
-    known = {os.path.basename(one.path) for one in Dataset.open(tmp_path / "dataset").manifest.inputs}
+    known = {Path(one.path).name for one in Dataset.open(tmp_path / "dataset").manifest.inputs}
     assert len(known) == len(threads) - len(failures)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import struct
-import subprocess
 import sys
 import unicodedata
 from pathlib import Path
@@ -74,7 +72,9 @@ def test_names_and_tables_cannot_command_a_terminal(
     options = ["--asn-db", evil_tables[0], "--country-db", evil_tables[1]]
     scan = cli("scan", folder, "--min-score", "0", *options)
     assert r"\x1b" in scan.stdout or r"\027" in scan.stdout
-    name = json.loads(cli("scan", capture, "--min-score", "0", "--json").stdout)["findings"][0]["name"]
+    name = json.loads(cli("scan", capture, "--min-score", "0", "--json").stdout)["findings"][0][
+        "name"
+    ]
     explain = cli("explain", name, capture, *options)
     assert explain.returncode == 0
     outputs = [scan, explain, cli("doctor", *options), cli("explain", EVIL[1:6].decode(), capture)]
@@ -111,7 +111,9 @@ def an_mmdb(path: Path) -> bytes:
 def look_up(path: Path) -> None:
     """Read every address of a table, or raise what the command turns into a sentence."""
     table = enrich.load(path, None)
-    addresses = pa.array([f"198.18.{n}.1" for n in range(64)] + ["::1", "2001:db8::1", "0.0.0.0"])
+    addresses = pa.array(
+        [f"198.18.{n}.1" for n in range(64)] + ["::1", "2001:db8::1", "255.255.255.255"]
+    )
     assert _native.locate(addresses, table.asn.table if table.asn else None, None).num_rows == 67
 
 
@@ -190,7 +192,10 @@ def test_a_parquet_file_of_somebody_else_or_with_lies_is_refused(tmp_path: Path)
         assert one.books.error
     wrong = tables.SIGHTINGS.with_metadata(tables.SIGHTINGS.metadata)
     columns = {field.name: pa.nulls(2, field.type) for field in wrong}
-    pq.write_table(pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in wrong], wrong.metadata)), path)
+    pq.write_table(
+        pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in wrong], wrong.metadata)),
+        path,
+    )
     [one] = sightings.reduce([path]).inputs
     assert one.books.error or sum(tally.count for tally in one.books.malformed.values())
 
@@ -215,16 +220,16 @@ def test_out_never_writes_over_or_through_what_is_there(cli: Cli, tmp_path: Path
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x80-\x9f\u202e]", page)
 
 
-def test_an_innocent_name_answered_with_lies_by_one_server_is_told_apart(tmp_path: Path) -> None:
-    """Poisoning: what few forged answers can do, and what tells it."""
-    outcome = mimicry.poison(tmp_path, n_forged=3, n_genuine=200)
-    assert outcome.verdict not in ("single_flux", "double_flux", "ns_flux")
+def test_an_innocent_name_with_a_few_forged_answers_is_not_called_flux(tmp_path: Path) -> None:
+    """Poisoning, a quarter of a day of it; `bench/mimicry.py` tells what more forged answers do."""
+    for n_forged in (1, 3, 10):
+        assert not mimicry.poison(tmp_path, n_forged=n_forged, n_genuine=200).is_flux
 
 
-def test_mimicry_is_never_called_clean_silently(tmp_path: Path) -> None:
-    """One network as it is, and one that is tuned: the loss is measured, not hidden."""
+def test_mimicry_is_measured(tmp_path: Path) -> None:
+    """A network as it is is found; one with a delivery network's TTL at least not called clean."""
     plain = mimicry.measure("plain", tmp_path / "plain", hours=3)
-    assert plain.n_flux > 0
-    assert plain.n_caught == plain.n_flux
-    tuned = mimicry.measure("one_as", tmp_path / "tuned", hours=3)
-    assert tuned.n_flux == tuned.n_caught + tuned.n_ambiguous + tuned.n_insufficient + tuned.n_missed
+    assert plain.n_flux == plain.n_caught == 8
+    tuned = mimicry.measure("cdn_ttl", tmp_path / "tuned", hours=3)
+    assert tuned.n_caught + tuned.n_ambiguous == tuned.n_flux == 8
+    assert plain.n_false == tuned.n_false == 0

@@ -80,8 +80,10 @@ def test_the_wheel_is_for_every_python_and_every_usual_linux() -> None:
     assert not [name for name in names if name.startswith(("tests/", "bench/", "rust/"))]
     auditwheel = shutil.which("auditwheel") or Path(sys.executable).with_name("auditwheel")
     if Path(auditwheel).exists():
-        done = subprocess.run([auditwheel, "show", wheels[-1]], capture_output=True, text=True, check=True)
-        found = re.search(r'manylinux_2_(\d+)_', done.stdout)
+        done = subprocess.run(
+            [auditwheel, "show", wheels[-1]], capture_output=True, text=True, check=True
+        )
+        found = re.search(r"manylinux_2_(\d+)_", done.stdout)
         assert found, done.stdout
         assert int(found[1]) <= 36  # glibc of Debian 12
 
@@ -89,7 +91,9 @@ def test_the_wheel_is_for_every_python_and_every_usual_linux() -> None:
 def test_man_pages_and_completions_are_those_of_the_commands() -> None:
     made = tool("make_man")
     files = made.files()
-    there = {path.relative_to(made.DATA).as_posix() for path in made.DATA.rglob("*.*") if path.is_file()}
+    there = {
+        path.relative_to(made.DATA).as_posix() for path in made.DATA.rglob("*.*") if path.is_file()
+    }
     there |= {path for path in made.COMPLETIONS.values() if (made.DATA / path).is_file()}
     assert there == set(files)
     for path, content in files.items():
@@ -128,7 +132,9 @@ def test_licence_expressions_are_read(components) -> None:
 
 def test_every_dependency_is_on_the_page_of_licences(components) -> None:
     page = components.PAGE.read_text()
-    missing = [one for one in components.components() if f"| {one.name} | {one.ecosystem} |" not in page]
+    missing = [
+        one for one in components.components() if f"| {one.name} | {one.ecosystem} |" not in page
+    ]
     assert missing == [], "run tools/components.py licences"
 
 
@@ -158,3 +164,13 @@ def test_every_dependency_of_the_tests_is_pinned_and_users_have_ranges() -> None
         assert version, f"{wanted.name}: run tools/make_constraints.py"
         assert wanted.specifier.contains(version), text
         assert "==" not in text
+
+
+def test_nothing_in_the_package_is_dead() -> None:
+    """By vulture; what it is not to name, and why, stands in pyproject.toml."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vulture"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert "error" not in done.stderr.lower(), done.stderr
+    dead = [line for line in done.stdout.splitlines() if line.startswith("src/")]
+    assert dead == []

@@ -27,8 +27,8 @@ COMPATIBLE = {
     "MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Python-2.0", "Unicode-3.0", "Unlicense", "Zlib",
     "HPND", "LGPL-3.0-only", "CDLA-Permissive-2.0",
 }  # fmt: skip
-"""May be used by an Apache-2.0 program. MPL-2.0 and LGPL-3.0 hold for their own files: these packages
-are installed unchanged beside unflux, never copied into it."""
+"""May be used by an Apache-2.0 program. MPL-2.0 and LGPL-3.0 hold for their own files: these
+packages are installed unchanged beside unflux, never copied into it."""
 SPELLINGS = {
     "apache 2.0": "Apache-2.0",
     "apache license 2.0": "Apache-2.0",
@@ -118,9 +118,7 @@ def _python_licence(about: metadata.PackageMetadata) -> str:
 def rust_crates() -> Iterator[Component]:
     """Crates in the built module: what `unflux-py` depends on, without build and test crates."""
     command = ["cargo", "metadata", "--format-version", "1", "--locked"]
-    done = subprocess.run(
-        command, cwd=ROOT / "rust", capture_output=True, check=True, timeout=120
-    )  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT / "rust", capture_output=True, check=True, timeout=120)
     graph = json.loads(done.stdout)
     crates = {one["id"]: one for one in graph["packages"]}
     nodes = {one["id"]: one for one in graph["resolve"]["nodes"]}
@@ -152,37 +150,36 @@ def npm_packages() -> Iterator[Component]:
 def is_compatible(expression: str) -> bool:
     """Whether an SPDX expression leaves a choice that an Apache-2.0 program may take."""
     tokens = re.findall(r"\(|\)|[^\s()]+", re.sub(r" WITH \S+", "", expression))
-    words = {"AND": "and", "OR": "or", "(": "(", ")": ")"}
-    return _either(tokens, words) if tokens else False
+    return _either(tokens) if tokens else False
 
 
-def _either(tokens: list[str], words: dict[str, str]) -> bool:
+def _either(tokens: list[str]) -> bool:
     """One alternative of `OR`, at the front of `tokens`, which are used up."""
-    value = _all(tokens, words)
+    value = _all(tokens)
     while tokens and tokens[0] == "OR":
         tokens.pop(0)
-        value = _all(tokens, words) or value
+        value = _all(tokens) or value
     return value
 
 
-def _all(tokens: list[str], words: dict[str, str]) -> bool:
-    value = _one(tokens, words)
+def _all(tokens: list[str]) -> bool:
+    value = _one(tokens)
     while tokens and tokens[0] not in ("OR", ")"):
         if tokens[0] == "AND":
             tokens.pop(0)
-        value = _one(tokens, words) and value
+        value = _one(tokens) and value
     return value
 
 
-def _one(tokens: list[str], words: dict[str, str]) -> bool:
+def _one(tokens: list[str]) -> bool:
     if not tokens:
         return False
-    token = tokens.pop(0)
-    if token == "(":
-        value = _either(tokens, words)
+    first = tokens.pop(0)
+    if first == "(":
+        value = _either(tokens)
         del tokens[:1]
         return value
-    return token in COMPATIBLE
+    return first in COMPATIBLE
 
 
 def sbom() -> str:
@@ -210,9 +207,13 @@ def sbom() -> str:
         licence = kind(one.licence) if kind is LicenseExpression else kind(name=one.licence)
         parts.append(
             Part(
-                name=one.name, version=one.version, purl=purl, bom_ref=str(purl),
-                licenses=[licence], type=ComponentType.LIBRARY,
-            )  # fmt: skip
+                name=one.name,
+                version=one.version,
+                purl=purl,
+                bom_ref=str(purl),
+                licenses=[licence],
+                type=ComponentType.LIBRARY,
+            )
         )
     bom.components.update(parts)
     bom.register_dependency(bom.metadata.component, parts)
@@ -224,8 +225,8 @@ def page() -> str:
     """The page of licences, without versions: they change more often than licences."""
     lines = [
         "# Licences of what unflux is made of\n",
-        "unflux is Apache-2.0. Written by `python tools/components.py licences`; a test compares it "
-        "with what is\ninstalled, and refuses licences that do not go with Apache-2.0. "
+        "unflux is Apache-2.0. Written by `python tools/components.py licences`; a test compares "
+        "it with what is\ninstalled, and refuses licences that do not go with Apache-2.0. "
         "`tests` are never given to users.\n",
         "| package | from | licence | needed for |\n| --- | --- | --- | --- |",
     ]

@@ -84,7 +84,9 @@ def _roff(text: str) -> str:
 def _completion(shell: str) -> str:
     """What `unflux --show-completion` prints, said for one shell without asking which one runs."""
     environment = os.environ | {"_UNFLUX_COMPLETE": f"source_{shell}"}
-    program = "import sys; sys.argv = ['unflux']; from unflux.cli import app; app(prog_name='unflux')"
+    program = (
+        "import sys; sys.argv = ['unflux']; from unflux.cli import app; app(prog_name='unflux')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
     )

@@ -49,7 +49,12 @@ install_unflux() {
     need_rust
     [ -x $venv/bin/python ] || python3 -m venv $venv
     say "building and installing (the first time takes some minutes)"
-    $venv/bin/python -m pip install --quiet ".[$extra]"
+    rm -rf $venv/wheels
+    $venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir $venv/wheels .
+    local wheel=($venv/wheels/unflux-*.whl) pins=()
+    [ "$extra" = test ] && pins=(-c tools/constraints.txt)
+    $venv/bin/python -m pip install --quiet --force-reinstall --no-deps "${wheel[0]}"
+    $venv/bin/python -m pip install --quiet "${pins[@]}" "${wheel[0]}[$extra]"
     printf '%s' "$key" >"$stamp"
 }
 
@@ -70,7 +75,8 @@ tests() {
     $venv/bin/ruff check .
     $venv/bin/ruff format --check .
     $venv/bin/mypy
-    (cd rust && cargo fmt --check && cargo test --quiet -p unflux-core)
+    (cd rust && cargo fmt --check && cargo clippy --quiet --workspace --all-targets -- -D warnings \
+        && cargo test --quiet -p unflux-core)
     if command -v c++ >/dev/null || packages g++; then
         tools/fuzz.sh 20
     fi

@@ -19,8 +19,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from unflux.cli.times import parse_us
 from unflux.errors import UnfluxError
-from unflux.sightings import Input, OnProgress, sigterm_as_interrupt
 from unflux.share.text import visible
+from unflux.sightings import Input, OnProgress, sigterm_as_interrupt
 from unflux.sources.base import ANY_TIME_US, ReadOptions
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_FOUND = 0, 1, 2, 3

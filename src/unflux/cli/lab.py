@@ -83,5 +83,6 @@ def synthesise(
 
             step: OnSlice = on_slice
             made = synth(drawn, out, formats or ["parquet"], step)
-        print(f"{visible(str(made.directory))}: {made.responses} responses, {made.names} labelled names, "
+        print(f"{visible(str(made.directory))}: {made.responses} responses, "
+              f"{made.names} labelled names, "
               f"{made.flux_names} of them flux")  # fmt: skip

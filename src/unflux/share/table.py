@@ -136,7 +136,9 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 def show_finding(finding: Finding, features: dict[str, Any], console: Console) -> None:
     """Everything about one name: reasons, explanations, clients, agents, features."""
-    title = Text(visible(finding.name), "bold").append(f"  {finding.verdict}", STYLES[finding.verdict])
+    title = Text(visible(finding.name), "bold").append(
+        f"  {finding.verdict}", STYLES[finding.verdict]
+    )
     title.append(f"  score {finding.score:.2f}, confidence {finding.confidence}", "default")
     console.print(title)
     seen = f"seen {_minute(finding.first_seen)} to {_minute(finding.last_seen)} UTC"

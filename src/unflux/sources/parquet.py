@@ -30,11 +30,15 @@ class UnfluxParquet:
             file = pq.ParquetFile(path, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             return Books(error=f"this Parquet file cannot be read: {error}")
-        table = (file.schema_arrow.metadata or {}).get(b"unflux.table", b"").decode(errors="replace")
+        table = (
+            (file.schema_arrow.metadata or {}).get(b"unflux.table", b"").decode(errors="replace")
+        )
         schema = tables.TABLES.get(table)
         if schema is None:
             return Books(error=_stranger(set(file.schema_arrow.names)))
-        version = (file.schema_arrow.metadata or {}).get(b"unflux.schema", b"").decode(errors="replace")
+        version = (
+            (file.schema_arrow.metadata or {}).get(b"unflux.schema", b"").decode(errors="replace")
+        )
         if version != tables.SCHEMA_VERSION:
             return Books(error=f"this table has schema {version}, {tables.SCHEMA_VERSION} is read")
         try:

@@ -195,9 +195,7 @@ def _too_many(services: list[dict[str, Any]]) -> list[str]:
     """A world is kept in memory: its names and hosts have a bound as a whole, too."""
     errors = []
     for key, most in TOTALS.items():
-        total = sum(
-            _high(one.get(key, DEFAULTS[key])) * one.get("count", 1) for one in services
-        )
+        total = sum(_high(one.get(key, DEFAULTS[key])) * one.get("count", 1) for one in services)
         if total > most:
             errors.append(f"{key} of all services together is at most {most:g}, not {total:g}")
     return errors
@@ -221,9 +219,11 @@ def _check_service(where: str, table: dict[str, Any], known: dict[str, Any]) -> 
             continue
         if key == "count":
             whole = isinstance(value, int) and not isinstance(value, bool)
-            errors += _outside(key, value, f"{where}: count") if whole else [
-                f"{where}: count is a whole number"
-            ]
+            errors += (
+                _outside(key, value, f"{where}: count")
+                if whole
+                else [f"{where}: count is a whole number"]
+            )
             continue
         if key not in SETTING_NAMES:
             errors.append(f"{where}: {key} is not known")
@@ -254,7 +254,9 @@ def _check_value(key: str, value: Any) -> list[str]:
         if value not in CHOICES[key]:
             wrong = f"{key} is one of {', '.join(CHOICES[key])}"
     elif key == "networks":
-        if not (isinstance(value, list) and value and all(map(KINDS.__contains__, map(str, value)))):
+        if not (
+            isinstance(value, list) and value and all(map(KINDS.__contains__, map(str, value)))
+        ):
             wrong = f"networks are some of {', '.join(KINDS)}"
     elif key in LISTS:
         if not (isinstance(value, list) and len(value) <= MAX_LIST and all(map(LISTS[key], value))):
