@@ -81,7 +81,10 @@ def count(history: History, counted: pa.Table, domains: pa.Array) -> pa.Table:
 
 
 def address_rows(history: History, name_ids: pa.ChunkedArray) -> pa.Table:
-    """Sightings of addresses of names: name, number of the rdata, times, responses, fresh ones."""
+    """Sightings of addresses of names: name, number of the rdata, times, responses, fresh ones.
+
+    `minutes` is `fresh_minutes` of the sightings: rows with a bit in common were one answer.
+    """
     wanted = name_ids.combine_chunks()
     parts = []
     for batch in history.sightings:
@@ -97,6 +100,7 @@ def address_rows(history: History, name_ids: pa.ChunkedArray) -> pa.Table:
                     "n": part.column("count_raw"),
                     "vantage": part.column("vantage").cast(pa.string()),
                     "fresh": fresh(pa.table(part), part.column("count_raw")),
+                    "minutes": part.column("fresh_minutes"),
                 }
             )
         )
