@@ -36,6 +36,8 @@ class Membership:
     """Groups of the IP layer; members without rotating addresses have their NS group."""
     by_addresses: I64
     """What the networks would be without the NS layer."""
+    by_name_servers: I64
+    """What they would be without the IP layer."""
 
 
 def membership(judged: Judged, layers: Layers, *, seed: int = 1) -> Membership:
@@ -43,25 +45,22 @@ def membership(judged: Judged, layers: Layers, *, seed: int = 1) -> Membership:
     n = layers.members.num_rows
     if not n:
         empty = np.zeros(0, np.int64)
-        return Membership(empty, empty, empty)
+        return Membership(empty, empty, empty, empty)
     ip, ns = layers.ip, layers.ns
     by_ip = clusters.cluster(ip, seed=seed).group
     by_ip = _joined(n, [_same_group(by_ip, ip.sizes > 0), layers.aliases])
     by_ns = clusters.cluster(ns, seed=seed).group
-    links = [
-        _same_group(by_ip, np.ones(n, bool)),
-        _same_group(by_ns, ns.sizes > 0),
-        _by_host(judged, layers),
-        _across(ip, ns, by_ip, by_ns),
-    ]
-    whole = _joined(n, links)
+    by_ns = _joined(n, [_same_group(by_ns, ns.sizes > 0), _by_host(judged, layers)])
+    everyone = np.ones(n, bool)
+    links = [_same_group(by_ip, everyone), _same_group(by_ns, everyone)]
+    whole = _joined(n, [*links, _across(ip, ns, by_ip, by_ns)])
     flux = pc.is_in(layers.members.column("verdict"), pa.array(FLUX_VERDICTS))
     is_flux = flux.to_numpy(zero_copy_only=False)
     has_flux = np.bincount(whole, is_flux) > 0
     network = np.where(has_flux[whole], whole, -1)
     alone = ip.sizes == 0
     sub = clusters.renumbered(np.where(alone & (ns.sizes > 0), n + by_ns, by_ip))
-    return Membership(network, np.where(network < 0, -1, sub), by_ip)
+    return Membership(network, np.where(network < 0, -1, sub), by_ip, by_ns)
 
 
 def _joined(n: int, links: list[Links]) -> I64:
@@ -77,11 +76,11 @@ def _same_group(group: I64, mine: npt.NDArray[np.bool_]) -> Links:
     return Links(nodes, nodes[first][inverse.reshape(-1)])
 
 
-def _by_host(judged: Judged, layers: Layers) -> Links:
-    """Members whose zones have a name server in common that serves mostly flux domains."""
+def flux_hosts(judged: Judged, layers: Layers) -> set[int]:
+    """Name servers (numbers of names) that serve mostly domains with a flux name."""
     node, host = layers.hosts.a, layers.hosts.b
     if not len(node):
-        return layers.hosts
+        return set()
     pairs = ns_pairs(judged.history)
     size = int(max(pairs.b.max(), host.max())) + 1
     n_zones = np.bincount(pairs.b, minlength=size)
@@ -91,7 +90,13 @@ def _by_host(judged: Judged, layers: Layers) -> Links:
     is_flux = flux.to_numpy(zero_copy_only=False)[node]
     flux_zones = np.unique(np.stack([host[is_flux], zone[is_flux]], axis=1), axis=0)
     n_flux = np.bincount(flux_zones[:, 0], minlength=size)
-    theirs = (n_flux >= HOST_FLUX_SHARE * n_zones)[host] & (n_flux > 0)[host]
+    return set(np.flatnonzero((n_flux > 0) & (n_flux >= HOST_FLUX_SHARE * n_zones)).tolist())
+
+
+def _by_host(judged: Judged, layers: Layers) -> Links:
+    """Members whose zones have a name server in common that serves mostly flux domains."""
+    node, host = layers.hosts.a, layers.hosts.b
+    theirs = np.isin(host, np.array(sorted(flux_hosts(judged, layers)), np.int64))
     _, first, inverse = np.unique(host[theirs], return_index=True, return_inverse=True)
     nodes = node[theirs]
     return Links(nodes, nodes[first][inverse.reshape(-1)])
