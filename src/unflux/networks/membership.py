@@ -58,9 +58,24 @@ def membership(judged: Judged, layers: Layers, *, seed: int = 1) -> Membership:
     is_flux = flux.to_numpy(zero_copy_only=False)
     has_flux = np.bincount(whole, is_flux) > 0
     network = np.where(has_flux[whole], whole, -1)
-    alone = ip.sizes == 0
-    sub = clusters.renumbered(np.where(alone & (ns.sizes > 0), n + by_ns, by_ip))
+    sub = _sub_networks(layers, ip.sizes > 0, by_ip, by_ns)
     return Membership(network, np.where(network < 0, -1, sub), by_ip, by_ns)
+
+
+def _sub_networks(
+    layers: Layers, has_ip: npt.NDArray[np.bool_], by_ip: I64, by_ns: I64
+) -> I64:
+    """Groups of the IP layer. Members without rotating addresses belong to that of another name of
+    their zone, or else to their group of the NS layer."""
+    zone = layers.members.column("zone").combine_chunks().dictionary_encode().indices
+    code = pc.fill_null(zone, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    of_zone = {zone: group for zone, group in zip(code[has_ip], by_ip[has_ip], strict=True) if zone >= 0}
+    n = len(by_ip)
+    found = [
+        group if has else of_zone.get(zone, n + by)
+        for has, group, by, zone in zip(has_ip, by_ip, by_ns, code, strict=True)
+    ]
+    return clusters.renumbered(np.array(found, np.int64))
 
 
 def _joined(n: int, links: list[Links]) -> I64:

@@ -26,8 +26,8 @@ CONDITIONS = (
 )
 WINDOWS_H = (1, 2, 3, 6, 12, 24, 48, 96, 168)
 Z_95 = 1.959964
-MIN_ENDED = 10
-"""Addresses that were seen to leave, before anything is said about how long they stay."""
+MIN_RETURNING = 15
+"""Addresses that were seen twice, before anything is said about how long they stay."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ class Size(msgspec.Struct, frozen=True):
     note: str
     """What the number stands for, and in which direction it may be wrong."""
     stay_h: float | None
-    """Mean time an address stays in the answers; None: longer than was watched."""
+    """About how long an address stays in the answers; None: no end was seen."""
     observed: int
     """Distinct addresses in all answers together."""
     series: list[Estimate]
@@ -114,9 +114,11 @@ def _all_seen(counts: I64, coverage: float) -> bool:
 
 
 def stay_h(answers: Answers) -> float | None:
-    """Mean hours that an address stays in the answers, for exponential stays cut off at the end.
+    """About how many hours an address stays in the answers; None: as far as was seen, all stay.
 
-    None when too few were seen to leave: then the pool is closed as far as was watched.
+    Of n answers at random times of a stay of length L, the first and the last are L (n - 1) /
+    (n + 1) apart on average. What that gives for the whole time watched is compared with what was
+    seen; addresses that rest and come back make it longer than one stay is.
     """
     if not answers.n:
         return None
@@ -126,19 +128,16 @@ def stay_h(answers: Answers) -> float | None:
     np.minimum.at(first, inverse, minute)
     np.maximum.at(last, inverse, minute)
     counts = np.bincount(inverse)
-    end, span = int(answers.minute[-1]), int(answers.minute[-1] - answers.minute[0])
-    # An address has left when it was not seen for three times as long as usual between two sights.
-    returning = counts >= 2
-    if not returning.any() or span < HOUR_MINUTES:
+    back = counts >= 2
+    span = int(answers.minute[-1] - answers.minute[0])
+    if back.sum() < MIN_RETURNING or span < HOUR_MINUTES:
         return None
-    gap = float((last - first)[returning].sum() / (counts[returning] - 1).sum())
-    usual = max(3 * gap, 3 * span / max(float(counts.mean()), 1) / max(1, float(np.median(counts))))
-    left = returning & (end - last > usual)
-    # A closed pool, sampled at random, shows such silences too: exp(-3) of its addresses.
-    if left.sum() < MIN_ENDED or left.sum() < 0.15 * returning.sum():
+    n = counts[back].astype(float)
+    ratio = float((last - first)[back].sum() / ((n - 1) / (n + 1) * span).sum())
+    # The ratio of a pool that stays is 1 with a standard error of at most 0.71 / sqrt(m).
+    if ratio > 0.9 - 1.3 / math.sqrt(back.sum()):
         return None
-    whole_minutes = (last - first)[returning].sum() + gap * left.sum()
-    return round(float(whole_minutes / left.sum() / HOUR_MINUTES), 2)
+    return round(ratio * span / HOUR_MINUTES, 2)
 
 
 def size_of(answers: Answers) -> Size:
