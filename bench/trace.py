@@ -15,10 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-import traffic  # noqa: E402
-
-from unflux.networks.packets import read_captures  # noqa: E402
-from unflux.networks.trace import NOT_FOUND, Trace, trace  # noqa: E402
+import traffic
+from unflux.networks.packets import read_captures
+from unflux.networks.trace import NOT_FOUND, Trace, trace
 
 
 def run(seed: int, role: str, proxies: bool, seconds: float, path: Path) -> tuple[Trace, float]:
@@ -54,7 +53,8 @@ def main() -> None:
                     packets.append(found.n_packets)
                     took.append(cpu_s)
                 print(
-                    f"| {role} | {'proxy' if proxies else 'no proxy'} | {right} | {runs} | {others} "
+                    f"| {role} | {'proxy' if proxies else 'no proxy'} | {right} | {runs} "
+                    f"| {others} "
                     f"| {statistics.median(packets):.0f} | {statistics.median(took):.2f} |",
                     flush=True,
                 )

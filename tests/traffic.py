@@ -31,7 +31,9 @@ class Capture:
     random: random.Random
     frames: list[tuple[float, int, bytes]] = field(default_factory=list)
 
-    def frame(self, at: float, source: str, to: str, protocol: int, body: bytes, length: int) -> None:
+    def frame(
+        self, at: float, source: str, to: str, protocol: int, body: bytes, length: int
+    ) -> None:
         """IPv4 around `body`, of which the frame keeps the beginning; `length` is all of it."""
         ends = ip_address(source).packed + ip_address(to).packed
         head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, 64, protocol, 0)
@@ -117,7 +119,9 @@ class Busy:
         chance = self.capture.random
         found = []
         for number in range(self.n_clients):
-            address = self.clients[number] if self.clients else client_address(self.first_client + number)
+            address = (
+                self.clients[number] if self.clients else client_address(self.first_client + number)
+            )
             at = chance.uniform(0, 4)
             while at < self.seconds - 3:
                 found.append((at, address))
@@ -153,7 +157,9 @@ class Busy:
                 kept.send(out, True, request, len(request))
                 answered = kept.send(answered, False, http_reply(length), 60 + length)
                 kept = kept if chance.random() < 0.5 else None
-            inward.send(answered + chance.uniform(0.0003, 0.003), False, http_reply(length), 90 + length)
+            inward.send(
+                answered + chance.uniform(0.0003, 0.003), False, http_reply(length), 90 + length
+            )
 
     def tls(self) -> None:
         """Streams passed on byte by byte."""
@@ -165,16 +171,23 @@ class Busy:
                 outward = Tcp(capture, at + 0.002, self.agent, self.mothership, 443)
             asked = at + self.rtt()
             turns = [(517, 3_100 + chance.randrange(40)), (80, 250)]
-            turns += [(300 + chance.randrange(200), self.size()) for _ in range(chance.randrange(1, 3))]
+            turns += [
+                (300 + chance.randrange(200), self.size()) for _ in range(chance.randrange(1, 3))
+            ]
             for number, (up, down) in enumerate(turns):
-                hello, server = (HELLO, SERVER_HELLO) if number == 0 else (b"\x17\x03\x03", b"\x17\x03\x03")
+                hello, server = (
+                    (HELLO, SERVER_HELLO) if number == 0 else (b"\x17\x03\x03", b"\x17\x03\x03")
+                )
                 inward.send(asked, True, hello, up)
                 answered = asked + chance.uniform(0.001, 0.02)
                 if outward is not None:
                     out = asked + chance.uniform(0.0003, 0.004)
                     answered = outward.send(out, True, hello, up) + self.rtt()
                     answered = outward.send(answered, False, server, down)
-                asked = inward.send(answered + chance.uniform(0.0002, 0.002), False, server, down) + self.rtt()
+                asked = (
+                    inward.send(answered + chance.uniform(0.0002, 0.002), False, server, down)
+                    + self.rtt()
+                )
 
     def dns(self) -> None:
         """A DNS proxy: few names, asked again and again."""
@@ -195,7 +208,9 @@ class Busy:
             capture.udp(answered, self.agent, 53, client, sport, reply)
 
 
-def background(capture: Capture, agent: str = AGENT, seconds: float = 60.0, visits: int = 150) -> None:
+def background(
+    capture: Capture, agent: str = AGENT, seconds: float = 60.0, visits: int = 150
+) -> None:
     """The network behind the host surfs through it (NAT), resolves names; others scan, and share."""
     chance = capture.random
     for _ in range(visits):
@@ -218,7 +233,13 @@ def background(capture: Capture, agent: str = AGENT, seconds: float = 60.0, visi
         scanner = Tcp(capture, chance.uniform(0, seconds - 1), f"198.19.77.{1 + number}", agent, 23)
         assert scanner.port == 23
     for _ in range(40):  # neighbours share files with it
-        peer = Tcp(capture, chance.uniform(0, seconds - 2), f"198.18.55.{1 + chance.randrange(200)}", agent, 51_413)
+        peer = Tcp(
+            capture,
+            chance.uniform(0, seconds - 2),
+            f"198.18.55.{1 + chance.randrange(200)}",
+            agent,
+            51_413,
+        )
         at = chance.uniform(0, seconds - 2)
         peer.send(at, True, b"\x13BitTorrent protocol", 68)
         peer.send(at + 0.04, False, b"\x13BitTorrent protocol", 68 + chance.randrange(20_000))
@@ -226,7 +247,7 @@ def background(capture: Capture, agent: str = AGENT, seconds: float = 60.0, visi
 
 def capture_at(seed: int, role: str, *, proxies: bool = True, **settings) -> Capture:
     """A busy host of a role (http, dns, tls) with background; it passes on, or serves itself."""
-    capture = Capture(random.Random(seed))
+    capture = Capture(random.Random(seed))  # noqa: S311  a test's
     busy = Busy(capture, mothership=MOTHERSHIP if proxies else None, **settings)
     getattr(busy, role)()
     background(capture, busy.agent, busy.seconds)

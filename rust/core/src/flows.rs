@@ -254,9 +254,7 @@ fn http_of(payload: &[u8]) -> Option<Http> {
 }
 
 fn readable(bytes: &[u8]) -> String {
-    let mut out = String::new();
-    name::escape(&bytes[..bytes.len().min(MAX_TEXT)], b"", &mut out);
-    out
+    bytes[..bytes.len().min(MAX_TEXT)].escape_ascii().to_string()
 }
 
 #[cfg(test)]

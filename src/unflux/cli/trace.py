@@ -23,7 +23,8 @@ def register(app: typer.Typer) -> None:
 
 def trace_agent(
     captures: Annotated[
-        list[Path], typer.Argument(help="Captures (pcap, pcapng) taken at the agent, and behind it.")
+        list[Path],
+        typer.Argument(help="Captures (pcap, pcapng) taken at the agent, and behind it."),
     ],
     agent: Annotated[str, typer.Option(help="The agent's address in the captures.")],
     as_json: common.AsJson = False,

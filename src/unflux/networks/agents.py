@@ -33,8 +33,10 @@ FROM seen JOIN places USING (code) ORDER BY network, first_us, address
 OVERLAPS = """
 WITH sizes AS (SELECT network, count(*) AS size FROM agents GROUP BY network),
 few AS (SELECT code FROM agents GROUP BY code HAVING count(*) BETWEEN 2 AND 50)
-SELECT a.network AS network, b.network AS other, count(*) AS n, count(*) / any_value(size) AS share
-FROM agents a JOIN few USING (code) JOIN agents b USING (code) JOIN sizes ON sizes.network = a.network
+SELECT a.network AS network, b.network AS other, count(*) AS n,
+    count(*) / any_value(size) AS share
+FROM agents a JOIN few USING (code) JOIN agents b USING (code)
+JOIN sizes ON sizes.network = a.network
 WHERE a.network <> b.network GROUP BY a.network, b.network ORDER BY a.network, n DESC, other
 """
 

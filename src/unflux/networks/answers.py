@@ -40,7 +40,10 @@ class Answers:
         first, last = np.searchsorted(self.minute, [from_minute, to_minute])
         rows = slice(*np.searchsorted(self.answer, [first, last]))
         return Answers(
-            self.answer[rows] - first, self.code[rows], self.minute[first:last], self.name[first:last]
+            self.answer[rows] - first,
+            self.code[rows],
+            self.minute[first:last],
+            self.name[first:last],
         )
 
 

@@ -86,7 +86,7 @@ def find_networks(judged: Judged, *, seed: int = 1, state_file: Path | None = No
 
 def _agent_lists(table: pa.Table) -> dict[int, list[NetworkAgent]]:
     lists: dict[int, list[NetworkAgent]] = defaultdict(list)
-    wanted = [field for field in NetworkAgent.__struct_fields__]
+    wanted = list(NetworkAgent.__struct_fields__)
     networks = table.column("network").to_pylist()
     for network, row in zip(networks, table.select(wanted).to_pylist(), strict=True):
         lists[network].append(NetworkAgent(**row))
@@ -142,7 +142,9 @@ def _links(
 ) -> list[tuple[int, int, int]]:
     """Which name was answered which address (or has it at a name server), how often."""
     counted = rows.group_by(["node", "code"], use_threads=False).aggregate([("n", "sum")])
-    counted = counted.sort_by([("n_sum", "descending"), ("node", "ascending"), ("code", "ascending")])
+    counted = counted.sort_by(
+        [("n_sum", "descending"), ("node", "ascending"), ("code", "ascending")]
+    )
     counted = counted.slice(0, MAX_LINKS)
     address = pc.take(parts.judged.history.rdata, counted.column("code")).to_pylist()
     place_of = {one.address: place for place, one in enumerate(agents)}
@@ -242,7 +244,11 @@ def _sleepers(
     found: dict[int, list[Sleeper]] = defaultdict(list)
     for row, zone in zip(rows, zones, strict=True):
         listed = found[of_zone[zone]]
-        if row["verdict"] != AMBIGUOUS and row["first_us"] is not None and len(listed) < MAX_SLEEPERS:
+        if (
+            row["verdict"] != AMBIGUOUS
+            and row["first_us"] is not None
+            and len(listed) < MAX_SLEEPERS
+        ):
             why = "its zone has name servers of the network"
             listed.append(Sleeper(bare(row["name"]) or "", row["verdict"], why))
     return found

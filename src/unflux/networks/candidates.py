@@ -57,9 +57,7 @@ class Incidence:
     def renamed(self, group: I64, n_groups: int) -> Incidence:
         """The incidence of groups: `group` is that of each node, -1 for none."""
         mine = group[self.node] >= 0
-        return Incidence.of(
-            group[self.node][mine], self.code[mine], self.weight[mine], n_groups
-        )
+        return Incidence.of(group[self.node][mine], self.code[mine], self.weight[mine], n_groups)
 
     def without(self, codes: I64) -> Incidence:
         """Without some addresses (hubs)."""
@@ -131,8 +129,10 @@ def _count_common(incidence: Incidence, a: I64, b: I64) -> Pairs:
         counts = sizes[small[part]]
         owner = np.repeat(np.arange(begin, end), counts)
         first = np.cumsum(counts) - counts
-        row = np.arange(len(owner)) - np.repeat(first, counts) + np.repeat(
-            starts[small[part]], counts
+        row = (
+            np.arange(len(owner))
+            - np.repeat(first, counts)
+            + np.repeat(starts[small[part]], counts)
         )
         wanted = large[owner] * width + incidence.code[row]
         at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

@@ -23,8 +23,11 @@ F64 = npt.NDArray[np.float64]
 MIN_UNIVERSE = 65_536
 """Addresses there are for chance to choose from, at least; more when more were seen. Far below the
 truth (10^9 and up), because hosts that get infected are not spread evenly."""
-CHANCE = 1e-4
-"""Probability that chance alone links any two names of a whole run (Bonferroni)."""
+LINK_P = 2e-6
+"""Probability that chance alone links two given names: a few false links in a million pairs, which
+communities do not notice. Two addresses in common of ten each are just enough."""
+MERGE_P = 1e-4
+"""Probability that chance alone puts any two groups of a whole run together (Bonferroni)."""
 MIN_SHARE = 0.08
 """Two names that share less of their pools are not linked, however surely they share it."""
 SAME_POOL_P = 0.01
@@ -112,12 +115,10 @@ def shares(incidence: Incidence, pairs: Pairs) -> tuple[F64, F64]:
 def _links(incidence: Incidence, pairs: Pairs, universe: int) -> tuple[I64, F64]:
     """Pairs that chance does not explain, and the strength of each in (0, 1]."""
     sizes = incidence.sizes
-    by_chance = overlap.log_tail_above(
-        pairs.common, np.float64(universe), sizes[pairs.a], sizes[pairs.b]
-    )
+    by_chance = overlap.log_tail_above(pairs.common, universe, sizes[pairs.a], sizes[pairs.b])
     of_a, of_b = shares(incidence, pairs)
     strength = (of_a + of_b) / 2
-    sure = by_chance < np.log(CHANCE / max(len(pairs), 1))
+    sure = by_chance < np.log(LINK_P)
     linked = np.flatnonzero((pairs.common >= 2) & sure & (strength >= MIN_SHARE))
     return linked, strength[linked]
 
@@ -163,14 +164,14 @@ def same_pool(groups: Incidence, pairs: Pairs, universe: int) -> npt.NDArray[np.
     """Which pairs of groups draw from one pool."""
     sizes = groups.sizes
     n_a, n_b = sizes[pairs.a], sizes[pairs.b]
-    by_chance = overlap.log_tail_above(pairs.common, np.float64(universe), n_a, n_b)
+    by_chance = overlap.log_tail_above(pairs.common, universe, n_a, n_b)
     pool = np.maximum(pool_size(groups)[pairs.a], pool_size(groups)[pairs.b])
     of_one_pool = overlap.log_tail_below(pairs.common, np.ceil(pool), n_a, n_b)
     expected = n_a * n_b / pool
     of_a, of_b = shares(groups, pairs)
     fits = (of_one_pool > np.log(SAME_POOL_P)) & (expected >= MIN_EXPECTED)
     large = ((of_a + of_b) / 2 >= MERGE_SHARE) | (np.maximum(of_a, of_b) >= SUBSET_SHARE)
-    sure = (by_chance < np.log(CHANCE / len(pairs))) & (pairs.common >= 2)
+    sure = (by_chance < np.log(MERGE_P / len(pairs))) & (pairs.common >= 2)
     return np.asarray(sure & (fits | large))
 
 

@@ -72,7 +72,7 @@ def host_of(packets: pa.Table, address: str) -> Host:
     mine = pc.xor(pc.equal(source, address), pc.equal(destination, address))
     packets = packets.filter(mine)
     if not packets.num_rows:
-        return Host(_nothing(), [], [], 0, 0)
+        return Host(nothing(), [], [], 0, 0)
     rows = _Rows.of(packets, address)
     return Host(
         _exchanges(rows), rows.addresses, rows.questions, packets.num_rows,
@@ -80,7 +80,8 @@ def host_of(packets: pa.Table, address: str) -> Host:
     )  # fmt: skip
 
 
-def _nothing() -> Exchanges:
+def nothing() -> Exchanges:
+    """No exchanges."""
     empty = np.zeros(0, np.int64)
     return Exchanges(np.zeros(0, bool), *(empty for _ in fields(Exchanges)[1:]))
 
@@ -109,7 +110,7 @@ class _Rows:
     @classmethod
     def of(cls, packets: pa.Table, address: str) -> _Rows:
         def numbers(name: str) -> I64:
-            return packets.column(name).cast(pa.int64()).to_numpy()
+            return np.asarray(packets.column(name).cast(pa.int64()).to_numpy(), np.int64)
 
         to_host = pc.equal(packets.column("destination"), address).to_numpy(zero_copy_only=False)
         other = pc.if_else(
@@ -191,7 +192,7 @@ def _exchanges(rows: _Rows) -> Exchanges:
     role = _roles(rows, n_flows, inbound)
     _drop_repeats(rows)
     if not len(rows.flow):
-        return _nothing()
+        return nothing()
     request = rows.to_host == inbound[rows.flow]
     turn = np.ones(len(request), bool)
     turn[1:] = (rows.flow[1:] != rows.flow[:-1]) | (request[1:] & ~request[:-1])

@@ -181,10 +181,11 @@ def _next_state(
     for known in state.networks:
         fresh = now.pop(known.id, None)
         if fresh is not None:
-            known = _updated(known, fresh)
+            kept.append(_updated(known, fresh))
         elif known.id in ended:
-            known = msgspec.structs.replace(known, ended=ended[known.id])
-        kept.append(known)
+            kept.append(msgspec.structs.replace(known, ended=ended[known.id]))
+        else:
+            kept.append(known)
     kept += [_updated(Known(name, [], [], one.first_seen, None), one) for name, one in now.items()]
     kept.sort(key=lambda one: (one.last_seen or "", one.id), reverse=True)
     return State(VERSION, kept[:MAX_NETWORKS])

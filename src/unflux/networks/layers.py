@@ -18,6 +18,8 @@ from unflux.sightings import History
 
 I64 = npt.NDArray[np.int64]
 MAX_HOPS = 6
+MIN_ADDRESSES = 3
+ASSOCIATE_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class Layers:
     """Names that may belong to a network (nodes 0…n-1), and what links them."""
 
     members: pa.Table
-    """Rows of the judged table: verdict flux or ambiguous, in its order."""
+    """Rows of the judged table, in its order: verdict flux or ambiguous, and names on their
+    addresses."""
     ip_rows: pa.Table
     """`node` and the columns of `address_rows`: answers of addresses that rotate."""
     ns_rows: pa.Table
@@ -61,14 +64,15 @@ def _incidence(rows: pa.Table, n_nodes: int) -> Incidence:
 
 
 def layers_of(judged: Judged) -> Layers:
-    """Names judged flux or ambiguous, with what links them."""
+    """Names judged flux or ambiguous (and names on their addresses), with what links them."""
     wanted = pc.is_in(judged.table.column("verdict"), pa.array([*FLUX_VERDICTS, AMBIGUOUS]))
-    members = judged.table.filter(wanted)
+    near = pc.is_in(judged.table.column("name_id"), pa.array(_associates(judged), pa.int32()))
+    members = judged.table.filter(pc.or_(wanted, near))
     history = judged.history
     verdicts = members.column("verdict").to_pylist()
     ids = members.column("name_id").to_numpy().astype(np.int64)
     nodes = np.arange(len(ids))
-    rotates = np.array([one in (SINGLE_FLUX, DOUBLE_FLUX, AMBIGUOUS) for one in verdicts], bool)
+    rotates = np.array([one != NS_FLUX for one in verdicts], bool)
     ends = _ends(history, ids[rotates])
     owner = np.concatenate([nodes[rotates], nodes[rotates][ends.a]])
     named = np.concatenate([ids[rotates], ends.b])
@@ -82,6 +86,32 @@ def layers_of(judged: Judged) -> Layers:
         hosts,
         _aliases(history, ids),
     )
+
+
+def _associates(judged: Judged) -> I64:
+    """Names that were seen too little to be judged, or look calm, on the addresses of flux names.
+
+    Numbers of names with at least `MIN_ADDRESSES`, of which at least `ASSOCIATE_SHARE` are agents.
+    """
+    table = judged.table
+    flux = pc.is_in(table.column("verdict"), pa.array([SINGLE_FLUX, DOUBLE_FLUX]))
+    agents = pc.unique(
+        address_rows(judged.history, table.filter(flux).column("address_name_id")).column("code")
+    )
+    calm = pc.invert(pc.is_in(table.column("verdict"), pa.array([*FLUX_VERDICTS, AMBIGUOUS])))
+    several = pc.greater_equal(pc.fill_null(table.column("n_addresses"), 0), MIN_ADDRESSES)
+    others = table.filter(pc.and_(calm, several)).select(["name_id", "address_name_id"])
+    if not len(agents) or not others.num_rows:
+        return np.zeros(0, np.int64)
+    rows = address_rows(judged.history, others.column("address_name_id"))
+    pairs = rows.group_by(["name_id", "code"], use_threads=False).aggregate([])
+    name = pairs.column("name_id").to_numpy().astype(np.int64)
+    known = pc.is_in(pairs.column("code"), agents).to_numpy(zero_copy_only=False)
+    share = np.bincount(name, known) / np.maximum(np.bincount(name), 1)
+    ids = others.column("name_id").to_numpy().astype(np.int64)
+    at = others.column("address_name_id").to_numpy().astype(np.int64)
+    padded = np.concatenate([share, np.zeros(max(int(at.max()) + 1 - len(share), 0))])
+    return ids[padded[at] >= ASSOCIATE_SHARE]
 
 
 def _rows(history: History, owner: I64, named: I64, judged: Judged) -> pa.Table:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from unflux.detect.base import FLUX_VERDICTS
 from unflux.networks import clusters
-from unflux.networks.candidates import Incidence
+from unflux.networks.candidates import Incidence, pairs_of
 from unflux.networks.layers import Layers, Links, ns_pairs
 from unflux.pipeline import Judged
 
@@ -62,14 +62,14 @@ def membership(judged: Judged, layers: Layers, *, seed: int = 1) -> Membership:
     return Membership(network, np.where(network < 0, -1, sub), by_ip, by_ns)
 
 
-def _sub_networks(
-    layers: Layers, has_ip: npt.NDArray[np.bool_], by_ip: I64, by_ns: I64
-) -> I64:
+def _sub_networks(layers: Layers, has_ip: npt.NDArray[np.bool_], by_ip: I64, by_ns: I64) -> I64:
     """Groups of the IP layer. Members without rotating addresses belong to that of another name of
     their zone, or else to their group of the NS layer."""
     zone = layers.members.column("zone").combine_chunks().dictionary_encode().indices
     code = pc.fill_null(zone, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    of_zone = {zone: group for zone, group in zip(code[has_ip], by_ip[has_ip], strict=True) if zone >= 0}
+    of_zone = {
+        zone: group for zone, group in zip(code[has_ip], by_ip[has_ip], strict=True) if zone >= 0
+    }
     n = len(by_ip)
     found = [
         group if has else of_zone.get(zone, n + by)
@@ -130,7 +130,7 @@ def _across(ip: Incidence, ns: Incidence, by_ip: I64, by_ns: I64) -> Links:
     )
     if not len(both.node):
         return Links(by_ip[:0], by_ip[:0])
-    pairs = clusters.pairs_of(both)
+    pairs = pairs_of(both)
     across = (pairs.a < n) & (pairs.b >= n)
     universe = max(clusters.MIN_UNIVERSE, len(np.unique(both.code)))
     together = across & clusters.same_pool(both, pairs, universe)

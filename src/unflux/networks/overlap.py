@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 F64 = npt.NDArray[np.float64]
-I64 = npt.NDArray[np.int64]
+Numbers = npt.ArrayLike
+"""Whole numbers: of any type, as they are only compared and counted."""
 
 _SMALL = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1.0, 257.0)))])
 
@@ -38,31 +39,38 @@ def _log_pmf(x: F64, pool: F64, n_a: F64, n_b: F64) -> F64:
     return np.where(possible, inside, -np.inf)
 
 
-def log_tail_above(x: I64, pool: F64, n_a: I64, n_b: I64) -> F64:
+def _as_floats(x: Numbers, pool: Numbers, n_a: Numbers, n_b: Numbers) -> tuple[F64, F64, F64, F64]:
+    """The four as floats; a pool is at least as large as what was drawn from it."""
+    a, b = np.asarray(n_a, np.float64), np.asarray(n_b, np.float64)
+    least = np.maximum(a, b)
+    return np.asarray(x, np.float64), np.maximum(np.asarray(pool, np.float64), least), a, b
+
+
+def log_tail_above(x: Numbers, pool: Numbers, n_a: Numbers, n_b: Numbers) -> F64:
     """ln P(X ≥ x) of the hypergeometric distribution, from above.
 
     The sum beyond the mean is bounded by a geometric series; at or below the mean it is 0 (P ≤ 1).
     """
-    x, n_a, n_b = (np.asarray(one, np.float64) for one in (x, n_a, n_b))
-    pool = np.maximum(np.asarray(pool, np.float64), np.maximum(n_a, n_b))
-    ratio = (n_a - x) * (n_b - x) / ((x + 1) * np.maximum(pool - n_a - n_b + x + 1, 1))
-    tail = _log_pmf(x, pool, n_a, n_b) - np.log1p(-np.minimum(ratio, 1 - 1e-9))
-    return np.where(x <= n_a * n_b / pool, 0.0, np.minimum(tail, 0.0))
+    common, whole, a, b = _as_floats(x, pool, n_a, n_b)
+    rest = np.maximum(whole - a - b + common + 1, 1)
+    ratio = (a - common) * (b - common) / ((common + 1) * rest)
+    tail = _log_pmf(common, whole, a, b) - np.log1p(-np.minimum(ratio, 1 - 1e-9))
+    return np.where(common <= a * b / whole, 0.0, np.minimum(tail, 0.0))
 
 
-def log_tail_below(x: I64, pool: F64, n_a: I64, n_b: I64) -> F64:
+def log_tail_below(x: Numbers, pool: Numbers, n_a: Numbers, n_b: Numbers) -> F64:
     """ln P(X ≤ x), from above in the same way; 0 at or above the mean."""
-    x, n_a, n_b = (np.asarray(one, np.float64) for one in (x, n_a, n_b))
-    pool = np.maximum(np.asarray(pool, np.float64), np.maximum(n_a, n_b))
-    ratio = x * np.maximum(pool - n_a - n_b + x, 0) / ((n_a - x + 1) * (n_b - x + 1))
-    tail = _log_pmf(x, pool, n_a, n_b) - np.log1p(-np.minimum(ratio, 1 - 1e-9))
-    return np.where(x >= n_a * n_b / pool, 0.0, np.minimum(tail, 0.0))
+    common, whole, a, b = _as_floats(x, pool, n_a, n_b)
+    rest = np.maximum(whole - a - b + common, 0)
+    ratio = common * rest / ((a - common + 1) * (b - common + 1))
+    tail = _log_pmf(common, whole, a, b) - np.log1p(-np.minimum(ratio, 1 - 1e-9))
+    return np.where(common >= a * b / whole, 0.0, np.minimum(tail, 0.0))
 
 
-def corrected_share(n_common: F64, n_mine: F64, coverage_of_other: F64) -> F64:
+def corrected_share(n_common: Numbers, n_mine: Numbers, coverage_of_other: F64) -> F64:
     """Share of my pool that is the other's, in [0, 1]: what was found in the part seen of it.
 
     If all of mine is the other's, a share as large as the other's coverage is found there.
     """
-    found = n_common / np.maximum(n_mine, 1)
-    return np.minimum(1.0, found / np.maximum(coverage_of_other, 0.05))
+    found = np.asarray(n_common, np.float64) / np.maximum(np.asarray(n_mine, np.float64), 1)
+    return np.asarray(np.minimum(1.0, found / np.maximum(coverage_of_other, 0.05)))

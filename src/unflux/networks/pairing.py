@@ -79,7 +79,9 @@ def match(inbound: Exchanges, outbound: Exchanges, span: tuple[int, int], seed: 
     if (((shifted - mean) / spread).max(axis=1) >= strength[best]).any():
         log_p = max(log_p, math.log(1 / (N_SHIFTS + 1)))
     pairs = _pairs(inbound, outbound, int(WINDOWS_US[best]))
-    return Match(n, int(seen[best]), float(mean[best]), int(WINDOWS_US[best]), min(log_p, 0.0), pairs)
+    return Match(
+        n, int(seen[best]), float(mean[best]), int(WINDOWS_US[best]), min(log_p, 0.0), pairs
+    )
 
 
 def _log_p(seen: F64, mean: F64, n: int) -> F64:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unflux.networks import pairing
-from unflux.networks.exchanges import ROLES, Exchanges, Host, host_of
+from unflux.networks.exchanges import ROLES, Exchanges, Host, host_of, nothing
 from unflux.networks.packets import Capture
 from unflux.pipeline import iso
 
@@ -22,7 +22,7 @@ I64 = npt.NDArray[np.int64]
 
 PROXY, NOT_FOUND = "proxy", "not_found"
 MAX_FALSE_MATCH = 1e-4
-"""Probability of a false match, over all candidates of a host together, up to which one is named."""
+"""Probability of a false match, over all candidates of a host, up to which one is named."""
 MIN_SCORE = 0.3
 """Share of the exchanges with an upstream that inbound ones must explain."""
 MAX_PAIRS = 100
@@ -121,7 +121,9 @@ def trace(captures: Sequence[Capture], agent: str, *, seed: int = 1) -> Trace:
     try:
         agent = _as_captured(agent)
     except ValueError:
-        raise ValueError(f"{agent!r} is no IP address: name the agent's (--agent 198.18.0.7)") from None
+        raise ValueError(
+            f"{agent!r} is no IP address: name the agent's (--agent 198.18.0.7)"
+        ) from None
     found: dict[str, _Found] = {}
     waiting = [agent]
     while waiting and len(found) < MAX_HOPS:
@@ -163,7 +165,7 @@ def _trace_one(captures: Sequence[Capture], address: str, seed: int) -> _Found:
     hosts = [host_of(one.packets, address) for one in captures if one.packets.num_columns]
     best = max(hosts, key=_shows, default=None)
     if best is None:
-        best = Host(Exchanges(*(np.zeros(0, np.int64) for _ in range(12))), [], [], 0, 0)
+        best = Host(nothing(), [], [], 0, 0)
     inbound = best.exchanges.take(np.asarray(best.exchanges.inbound, bool))
     outbound = best.exchanges.take(~np.asarray(best.exchanges.inbound, bool))
     upstreams, candidates = _upstreams(best, inbound, outbound, seed)

@@ -18,7 +18,7 @@ class Bar(NamedTuple):
     """One bar of a distribution."""
 
     label: str
-    count: int
+    n: int
 
 
 class Point(NamedTuple):
@@ -147,9 +147,9 @@ def graph(network: Network) -> Graph:
     number = {("n", place): index for index, place in enumerate(names)}
     for index, place in enumerate(around):
         angle = 2 * math.pi * index / len(around) - math.pi
-        agent = network.agents[place]
+        one = network.agents[place]
         number["a", place] = len(nodes)
-        nodes.append(Node(agent.address, agent.role, math.cos(angle), math.sin(angle)))
+        nodes.append(Node(one.address, one.role, math.cos(angle), math.sin(angle)))
     edges = [(number["n", name], number["a", agent]) for name, agent in links]
     left = len(network.names) - len(names) + len(network.agents) - len(busiest)
     return Graph(nodes, edges, left)

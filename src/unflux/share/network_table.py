@@ -78,7 +78,8 @@ def _notes(found: Networks) -> list[str]:
         if one.sleepers:
             lines.append(f"{one.id}: {len(one.sleepers)} names wait on its name servers")
         lines += [
-            f"{one.id}: {overlap.n_common} addresses ({overlap.share:.0%}) are in {overlap.network} too"
+            f"{one.id}: {overlap.n_common} addresses ({overlap.share:.0%}) are in "
+            f"{overlap.network} too"
             for overlap in one.overlaps[:3]
             if overlap.share >= 0.02
         ]

@@ -26,7 +26,9 @@ def graph(network: Network) -> str:
     for node, (x, y) in zip(data.nodes, places, strict=True):
         if node.kind == "name":
             picture.text(x + 7, y + 4, node.label, 9)
-    picture.text(10, 20, f"{network.id}: {len(network.names)} names, {len(network.agents)} addresses", 14)
+    picture.text(
+        10, 20, f"{network.id}: {len(network.names)} names, {len(network.agents)} addresses", 14
+    )
     _legend(picture, 10, 725)
     if data.n_left_out:
         picture.text(710, 725, f"{data.n_left_out} more are not drawn", 11, "end")
@@ -34,7 +36,12 @@ def graph(network: Network) -> str:
 
 
 def _legend(picture: Svg, x: float, y: float) -> None:
-    for kind, title in (("name", "name"), ("web", "web proxy"), ("dns", "DNS proxy"), ("both", "both")):
+    for kind, title in (
+        ("name", "name"),
+        ("web", "web proxy"),
+        ("dns", "DNS proxy"),
+        ("both", "both"),
+    ):
         picture.dot(x + 5, y - 4, 4, COLOURS[kind])
         picture.text(x + 13, y, title)
         x += 85
@@ -47,12 +54,12 @@ def distribution(network: Network) -> str:
     picture = Svg(720, 60 + 20 * rows, f"{network.id}: where its addresses are")
     picture.text(10, 20, f"{network.id}: addresses by country and origin AS", 14)
     for left, bars in ((10, countries), (370, asns)):
-        most = max((bar.count for bar in bars), default=1)
+        most = max((bar.n for bar in bars), default=1)
         for row, bar in enumerate(bars):
             y = 40 + 20 * row
             picture.text(left + 85, y + 12, bar.label, 11, "end")
-            picture.box(left + 92, y + 2, 190 * bar.count / most, 14, COLOURS["line"])
-            picture.text(left + 97 + 190 * bar.count / most, y + 13, str(bar.count), 10)
+            picture.box(left + 92, y + 2, 190 * bar.n / most, 14, COLOURS["line"])
+            picture.text(left + 97 + 190 * bar.n / most, y + 13, str(bar.n), 10)
     return picture.render()
 
 
@@ -73,7 +80,9 @@ def accumulation(network: Network) -> str:
     _axes(picture, hours, most, x(hours), y(most))
     for band in data.bands:
         low, high = y(band.low), y(band.high)
-        picture.box(x(band.from_h), high, x(band.to_h) - x(band.from_h), low - high, COLOURS["band"], 0.7)
+        picture.box(
+            x(band.from_h), high, x(band.to_h) - x(band.from_h), low - high, COLOURS["band"], 0.7
+        )
         middle = y(band.estimate)
         picture.line(x(band.from_h), middle, x(band.to_h), middle, COLOURS["dns"], 2)
     picture.path([(x(one.hour), y(one.value)) for one in data.total], COLOURS["web"])

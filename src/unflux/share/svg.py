@@ -51,7 +51,9 @@ class Svg:
         else:
             self.parts.append(f"<{tag}{written}>{escape(clean(text))}</{tag}>")
 
-    def line(self, x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1) -> None:
+    def line(
+        self, x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1
+    ) -> None:
         """A straight line."""
         self.add("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=colour, stroke_width=width)
 
