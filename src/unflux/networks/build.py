@@ -236,6 +236,9 @@ def _sleepers(
     table = judged.table
     calm = pc.invert(pc.is_in(table.column("name_id"), layers.members.column("name_id")))
     own = pc.invert(table.column("is_name_server"))
+    # The apex of a member's own zone is no name that waits.
+    apexes = layers.members.column("zone")
+    own = pc.and_(own, pc.invert(pc.is_in(table.column("name"), apexes)))
     zone_of = pa.array(delegations.numbers(judged.history, table.column("zone")))
     near = pc.is_in(zone_of, pa.array(list(of_zone), pa.int64()))
     mask = pc.and_(pc.and_(calm, own), near)
