@@ -79,6 +79,8 @@ def test_every_command_of_the_docs_runs(
         "answers.parquet": str(tmp_path / "answers.parquet"),
         "/var/log/dns": str(example.parent),
         "history": str(tmp_path / "history"),
+        "pictures": str(tmp_path / "pictures"),
+        **dict.fromkeys(("at-agent.pcap", "at-next-hop.pcap"), str(example)),
         "/tmp/walk": str(tmp_path / "walk"),  # noqa: S108  what the page says, not what is used
     }
     for command in session:
