@@ -13,8 +13,8 @@ def planted(seed: int, kind: str, n_networks: int = 20, k: int = 10) -> tuple[In
     """Networks of 2 to 59 names with pools of 40 to 400 addresses, few answers of `k` a name.
 
     `partitioned`: each name sees a stable 30 to 70 % of the pool (FluXOR 2008: 10-83 % overlap).
-    `overlapping`: every second network rents 10 to 40 % of its pool from the one before, and all
-    have some hosts of a stock that everybody infects.
+    `overlapping`: every second network and the one before have 10 to 40 % of the smaller pool in
+    common, and all have some hosts of a stock that everybody infects.
     """
     rng = np.random.default_rng(seed)
     common = rng.choice(UNIVERSE, 2_000, replace=False)
@@ -24,7 +24,7 @@ def planted(seed: int, kind: str, n_networks: int = 20, k: int = 10) -> tuple[In
         size = int(rng.integers(40, 400))
         pool = rng.choice(UNIVERSE, size, replace=False)
         if kind == "overlapping":
-            n_lent = min(int(size * rng.uniform(0.1, 0.4)), len(before))
+            n_lent = int(min(size, len(before)) * rng.uniform(0.1, 0.4))
             if network % 2:
                 pool[:n_lent] = rng.choice(before, n_lent, replace=False)
             pool[-size // 20 :] = rng.choice(common, len(pool[-size // 20 :]), replace=False)

@@ -8,6 +8,7 @@ after round, until none is left.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,10 +35,16 @@ SAME_POOL_P = 0.01
 """Groups whose overlap is not less than this likely under one pool are put together."""
 MIN_EXPECTED = 3.0
 """Common addresses that one pool would give, at least, before the test means anything."""
-MERGE_SHARE = 0.4
+MERGE_SHARE = 0.5
 """Groups that share so much of both pools are one network, though their names see parts of it."""
 SUBSET_SHARE = 0.8
 """A group of which so much lies in the pool of another belongs to it."""
+SHARPNESS = 3
+"""Power of a share that is the weight of a link: two networks that have a third of their hosts in
+common hang together by a few per cent of what holds each of them."""
+MIN_SPLIT = 8
+"""Communities from this size on are looked into once more, by themselves: modularity of a large
+graph puts small neighbours together (its resolution limit)."""
 HUB_SHARE = 0.5
 """Addresses on more than this share of all nodes (and on `HUB_NODES`) say nothing about any."""
 HUB_NODES = 200
@@ -74,6 +81,7 @@ def cluster(incidence: Incidence, *, seed: int = 1) -> Clusters:
     universe = max(MIN_UNIVERSE, len(np.unique(incidence.code)))
     linked, weight = _links(incidence, pairs, universe)
     group = leiden(pairs.a[linked], pairs.b[linked], weight, incidence.n_nodes, seed)
+    group = _looked_into(group, pairs.a[linked], pairs.b[linked], weight, seed)
     for _ in range(MAX_ROUNDS):
         n_groups = int(group.max()) + 1 if len(group) else 0
         merged = _merge(incidence.renamed(group, n_groups), universe, seed)
@@ -120,7 +128,7 @@ def _links(incidence: Incidence, pairs: Pairs, universe: int) -> tuple[I64, F64]
     strength = (of_a + of_b) / 2
     sure = by_chance < np.log(LINK_P)
     linked = np.flatnonzero((pairs.common >= 2) & sure & (strength >= MIN_SHARE))
-    return linked, strength[linked]
+    return linked, strength[linked] ** SHARPNESS
 
 
 def leiden(a: I64, b: I64, weight: F64, n_nodes: int, seed: int) -> I64:
@@ -139,6 +147,24 @@ def leiden(a: I64, b: I64, weight: F64, n_nodes: int, seed: int) -> I64:
     _, found = leiden_csr(indptr, column[order].astype(np.int32), data, n_nodes, seed=seed)
     group = np.fromiter((found.get(node, -1 - node) for node in range(n_nodes)), np.int64, n_nodes)
     return renumbered(group)
+
+
+def _looked_into(group: I64, a: I64, b: I64, weight: F64, seed: int) -> I64:
+    """The communities inside each community, found without the rest of the graph."""
+    inside = np.flatnonzero((group[a] == group[b]) & (np.bincount(group)[group[a]] >= MIN_SPLIT))
+    inside = inside[np.argsort(group[a[inside]], kind="stable")]
+    owner = group[a[inside]]
+    found = group.copy()
+    next_free = int(group.max()) + 1 if len(group) else 0
+    bounds = np.flatnonzero(np.concatenate([[True], owner[1:] != owner[:-1], [True]]))
+    for begin, end in itertools.pairwise(bounds.tolist() if len(owner) else []):
+        links = inside[begin:end]
+        nodes, place = np.unique(np.concatenate([a[links], b[links]]), return_inverse=True)
+        half = len(links)
+        parts = leiden(place[:half], place[half:], weight[links], len(nodes), seed)
+        found[nodes] = next_free + parts
+        next_free += int(parts.max()) + 1
+    return renumbered(found)
 
 
 def renumbered(group: I64) -> I64:
