@@ -111,7 +111,7 @@ def _associates(judged: Judged) -> I64:
     ids = others.column("name_id").to_numpy().astype(np.int64)
     at = others.column("address_name_id").to_numpy().astype(np.int64)
     padded = np.concatenate([share, np.zeros(max(int(at.max()) + 1 - len(share), 0))])
-    return ids[padded[at] >= ASSOCIATE_SHARE]
+    return np.asarray(ids[padded[at] >= ASSOCIATE_SHARE], np.int64)
 
 
 def _rows(history: History, owner: I64, named: I64, judged: Judged) -> pa.Table:
