@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from conftest import Cli
+from conftest import Cli, flux_answers, udp_frame, write_pcap
 from planted import planted
 from unflux import detect, enrich, pipeline, sightings
 from unflux.detect import FLUX_VERDICTS
@@ -466,3 +466,13 @@ def test_an_input_without_flux_has_no_networks(cli: Cli, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["networks"] == []
     assert "0 flux networks" in cli("networks", log).stdout
+
+
+def test_one_name_alone_is_a_network_of_one(cli: Cli, tmp_path: Path) -> None:
+    frames = [(number * 400.0, udp_frame(answer)) for number, answer in enumerate(flux_answers(12))]
+    done = cli("networks", write_pcap(tmp_path / "one.pcap", frames), "--json")
+    assert done.returncode == 0, done.stderr
+    (one,) = json.loads(done.stdout)["networks"]
+    assert [name["name"] for name in one["names"]] == ["flux.test"]
+    assert len(one["agents"]) > 50
+    assert one["overlaps"] == []

@@ -197,7 +197,7 @@ def same_pool(groups: Incidence, pairs: Pairs, universe: int) -> npt.NDArray[np.
     of_a, of_b = shares(groups, pairs)
     fits = (of_one_pool > np.log(SAME_POOL_P)) & (expected >= MIN_EXPECTED)
     large = ((of_a + of_b) / 2 >= MERGE_SHARE) | (np.maximum(of_a, of_b) >= SUBSET_SHARE)
-    sure = (by_chance < np.log(MERGE_P / len(pairs))) & (pairs.common >= 2)
+    sure = (by_chance < np.log(MERGE_P / max(len(pairs), 1))) & (pairs.common >= 2)
     return np.asarray(sure & (fits | large))
 
 
