@@ -52,6 +52,33 @@ def test_a_busy_host_that_is_no_proxy_has_none(role: str, seed: int, tmp_path: P
     assert "more often than by chance" in found.reason
 
 
+def busy_with(make, seed: int) -> Capture:
+    capture = Capture(random.Random(seed))  # noqa: S311  a test's
+    make(Busy(capture, seconds=25))
+    background(capture, seconds=25)
+    return capture
+
+
+def test_an_agent_that_ends_tls_and_takes_its_time_is_found(tmp_path: Path) -> None:
+    found = traced(busy_with(traffic.terminated, 3), tmp_path / "x.pcap")
+    assert found.upstreams[0].address == MOTHERSHIP
+    assert found.upstreams[0].role == "http"
+    assert set(found.upstreams[0].inbound_ports) == {"443"}
+    assert found.upstreams[0].median_delay_ms > 100
+
+
+@pytest.mark.parametrize("make", [traffic.with_database, traffic.with_lookups])
+def test_a_server_that_asks_others_for_its_own_ends_is_no_proxy(make, tmp_path: Path) -> None:
+    assert traced(busy_with(make, 4), tmp_path / "x.pcap").verdict == NOT_FOUND
+
+
+def test_a_flood_of_requests_is_looked_at_in_part(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pairing, "MAX_AT_A_TIME", 2_000)
+    found = traced(capture_at(1, "dns", seconds=25), tmp_path / "x.pcap")
+    assert found.upstreams[0].address == MOTHERSHIP
+    assert found.upstreams[0].n_pairs <= found.upstreams[0].n_exchanges
+
+
 def test_roles_are_told_apart_on_one_host(tmp_path: Path) -> None:
     capture = Capture(random.Random(5))  # noqa: S311  a test's
     Busy(capture, seconds=25, mothership="198.19.200.1").http()

@@ -208,6 +208,52 @@ class Busy:
             capture.udp(answered, self.agent, 53, client, sport, reply)
 
 
+def terminated(busy: Busy) -> None:
+    """TLS ends at the agent; what it asks the mothership is plain HTTP, and it takes its time."""
+    chance, capture = busy.capture.random, busy.capture
+    for at, client in busy.starts():
+        length, inward = busy.size(), Tcp(capture, at, client, busy.agent, 443)
+        inward.send(at + busy.rtt(), True, HELLO, 517)
+        asked = inward.send(at + 0.1, False, SERVER_HELLO, 3_000) + busy.rtt()
+        inward.send(asked, True, b"\x17\x03\x03", 330)
+        out = asked + chance.uniform(0.02, 0.6)
+        outward = Tcp(capture, out - 0.001, busy.agent, MOTHERSHIP, 80)
+        outward.send(out, True, http_request("shop.test", "/"), 250)
+        answered = outward.send(out + busy.rtt(), False, http_reply(length), 60 + length)
+        records = 29 * (length // 16_000 + 1)
+        inward.send(answered + 0.002, False, b"\x17\x03\x03", 90 + length + records)
+
+
+def with_database(busy: Busy) -> None:
+    """A web server that makes each page out of some queries to its database: no proxy."""
+    chance, capture = busy.capture.random, busy.capture
+    for at, client in busy.starts():
+        length, inward = busy.size(), Tcp(capture, at, client, busy.agent, 80)
+        asked = at + busy.rtt()
+        inward.send(asked, True, http_request("shop.test", "/"), 60)
+        done = asked + 0.001
+        outward = Tcp(capture, done - 0.0005, busy.agent, "198.19.3.3", 5432)
+        for _ in range(chance.randrange(1, 5)):
+            outward.send(done, True, b"Q", chance.randrange(60, 300))
+            size = int(chance.lognormvariate(6.5, 1.2)) + 1
+            done = outward.send(done + 0.001, False, b"D", size) + 0.0005
+        inward.send(done + 0.002, False, http_reply(length), 90 + length)
+
+
+def with_lookups(busy: Busy) -> None:
+    """A web server that looks up who its clients are: no proxy."""
+    busy.mothership = None
+    busy.http()
+    capture = busy.capture
+    for at, client in busy.starts():
+        name = ".".join(reversed(client.split("."))) + ".in-addr.arpa"
+        query = dns.message.make_query(name, "PTR").to_wire()
+        port = capture.random.randrange(20_000, 60_000)
+        capture.udp(at + 0.1, busy.agent, port, RESOLVER, 53, query)
+        reply = query[:2] + b"\x81\x83" + query[4:]
+        capture.udp(at + 0.12, RESOLVER, 53, busy.agent, port, reply)
+
+
 def background(
     capture: Capture, agent: str = AGENT, seconds: float = 60.0, visits: int = 150
 ) -> None:

@@ -28,6 +28,8 @@ SLACK_US = 1_000
 N_SHIFTS = 99
 MAX_COUNTED = 3_000
 """Outbound exchanges of one upstream that are counted: evenly chosen out of more."""
+MAX_AT_A_TIME = 4_000_000
+"""Possible pairs held at a time: a flood of requests makes fewer exchanges be looked at."""
 HEAD_BYTES, VOLUME_SHARE = 400, 0.05
 """Replies differ by so much at most: headers that a proxy adds, records of TLS made anew."""
 MIN_PAIRS = 4
@@ -57,10 +59,7 @@ class Match:
 
 def match(inbound: Exchanges, outbound: Exchanges, span: tuple[int, int], seed: int) -> Match:
     """Compare the exchanges with one upstream to all inbound ones of the capture `span`."""
-    chosen = outbound
-    if len(outbound) > MAX_COUNTED:
-        places = np.linspace(0, len(outbound) - 1, MAX_COUNTED).astype(np.int64)
-        chosen = outbound.take(places)
+    chosen = _evenly(outbound, _bound(inbound, outbound, MAX_COUNTED, int(WINDOWS_US[-1])))
     zero = np.zeros(len(chosen), np.int64)
     seen = _counts(_least_delays(inbound, chosen, zero))
     generator = np.random.default_rng(seed)
@@ -78,10 +77,28 @@ def match(inbound: Exchanges, outbound: Exchanges, span: tuple[int, int], seed: 
     log_p = _log_p(seen, mean, n)[best] + math.log(len(WINDOWS_US))
     if (((shifted - mean) / spread).max(axis=1) >= strength[best]).any():
         log_p = max(log_p, math.log(1 / (N_SHIFTS + 1)))
-    pairs = _pairs(inbound, outbound, int(WINDOWS_US[best]))
+    listed = _bound(inbound, outbound, len(outbound), int(WINDOWS_US[best]))
+    pairs = _pairs(inbound, outbound, _places(len(outbound), listed), int(WINDOWS_US[best]))
     return Match(
         n, int(seen[best]), float(mean[best]), int(WINDOWS_US[best]), min(log_p, 0.0), pairs
     )
+
+
+def _bound(inbound: Exchanges, outbound: Exchanges, at_most: int, window_us: int) -> int:
+    """How many outbound exchanges to look at, so that not too many pairs are held at a time."""
+    low = np.searchsorted(inbound.start, outbound.start - window_us)
+    high = np.searchsorted(inbound.start, outbound.start + SLACK_US)
+    each = float((high - low).mean()) if len(outbound) else 0.0
+    return max(MIN_PAIRS, min(at_most, int(MAX_AT_A_TIME / max(each, 1.0))))
+
+
+def _places(n: int, n_chosen: int) -> I64:
+    """Places of some of n, evenly spread; all of them where they are few enough."""
+    return np.linspace(0, n - 1, min(n, n_chosen)).astype(np.int64)
+
+
+def _evenly(outbound: Exchanges, n_chosen: int) -> Exchanges:
+    return outbound.take(_places(len(outbound), n_chosen))
 
 
 def _log_p(seen: F64, mean: F64, n: int) -> F64:
@@ -136,8 +153,11 @@ def _least_delays(inbound: Exchanges, outbound: Exchanges, moved: I64) -> I64:
     return least
 
 
-def _pairs(inbound: Exchanges, outbound: Exchanges, window_us: int) -> list[tuple[int, int]]:
-    """Pairs one to one: nearest in volume first, then in time."""
+def _pairs(
+    inbound: Exchanges, whole: Exchanges, places: I64, window_us: int
+) -> list[tuple[int, int]]:
+    """Pairs one to one, of the outbound exchanges at `places`: nearest in volume, then in time."""
+    outbound = whole.take(places)
     out, place = _candidates(inbound, outbound, np.zeros(len(outbound), np.int64), window_us)
     difference = np.abs(inbound.down[place] - outbound.down[out])
     delay = np.abs(outbound.start[out] - inbound.start[place])
@@ -149,5 +169,5 @@ def _pairs(inbound: Exchanges, outbound: Exchanges, window_us: int) -> list[tupl
         if one not in used_in and other not in used_out:
             used_in.add(one)
             used_out.add(other)
-            found.append((one, other))
+            found.append((one, int(places[other])))
     return sorted(found)
