@@ -64,20 +64,28 @@ class Host:
     questions: list[str]
     n_packets: int
     n_peers: int
+    span_us: tuple[int, int]
+    """First and last time of the whole capture: when the host was silent tells as well."""
 
 
 def host_of(packets: pa.Table, address: str) -> Host:
     """Exchanges of a host in a capture; none when it has no packets."""
+    span = _span(packets.column("ts"))
     source, destination = packets.column("source"), packets.column("destination")
     mine = pc.xor(pc.equal(source, address), pc.equal(destination, address))
     packets = packets.filter(mine)
     if not packets.num_rows:
-        return Host(nothing(), [], [], 0, 0)
+        return Host(nothing(), [], [], 0, 0, span)
     rows = _Rows.of(packets, address)
     return Host(
         _exchanges(rows), rows.addresses, rows.questions, packets.num_rows,
-        len(np.unique(rows.remote)),
+        len(np.unique(rows.remote)), span,
     )  # fmt: skip
+
+
+def _span(times: pa.ChunkedArray) -> tuple[int, int]:
+    found = pc.min_max(times.cast(pa.int64()))
+    return found["min"].as_py() or 0, found["max"].as_py() or 0
 
 
 def nothing() -> Exchanges:

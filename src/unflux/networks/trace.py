@@ -165,7 +165,7 @@ def _trace_one(captures: Sequence[Capture], address: str, seed: int) -> _Found:
     hosts = [host_of(one.packets, address) for one in captures if one.packets.num_columns]
     best = max(hosts, key=_shows, default=None)
     if best is None:
-        best = Host(nothing(), [], [], 0, 0)
+        best = Host(nothing(), [], [], 0, 0, (0, 0))
     inbound = best.exchanges.take(np.asarray(best.exchanges.inbound, bool))
     outbound = best.exchanges.take(~np.asarray(best.exchanges.inbound, bool))
     upstreams, candidates = _upstreams(best, inbound, outbound, seed)
@@ -188,12 +188,10 @@ def _upstreams(
     inverse = inverse.reshape(-1)
     order = [one for one in np.argsort(-counts, kind="stable").tolist()
              if counts[one] >= pairing.MIN_PAIRS][:MAX_CANDIDATES]  # fmt: skip
-    exchanges = host.exchanges
-    span = (int(exchanges.start.min()), int(exchanges.reply_end.max()))
     found = []
     for number in order:
         theirs = outbound.take(np.flatnonzero(inverse == number))
-        match = pairing.match(inbound, theirs, span, seed)
+        match = pairing.match(inbound, theirs, host.span_us, seed)
         log_p = min(0.0, match.log_p + math.log(max(len(order), 1)))
         enough = match.n_matched >= pairing.MIN_PAIRS and len(match.pairs) >= pairing.MIN_PAIRS
         if enough and log_p <= math.log(MAX_FALSE_MATCH) and match.score >= MIN_SCORE:
