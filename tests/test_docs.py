@@ -80,6 +80,8 @@ def test_every_command_of_the_docs_runs(
         "answers.parquet": str(tmp_path / "answers.parquet"),
         "/var/log/dns": str(example.parent),
         "history": str(tmp_path / "history"),
+        "pictures": str(tmp_path / "pictures"),
+        **dict.fromkeys(("at-agent.pcap", "at-next-hop.pcap"), str(example)),
         "/tmp/walk": str(tmp_path / "walk"),  # noqa: S108  what the page says, not what is used
         "/tmp/live": str(tmp_path / "live"),  # noqa: S108
         "/tmp/live-walk": str(tmp_path / "live-walk"),  # noqa: S108

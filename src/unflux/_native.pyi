@@ -52,6 +52,15 @@ def read_answers(
     since_us: int,
     until_us: int,
 ) -> tuple[dict[str, Any], str | None, int]: ...
+def read_packets(
+    format: str,
+    path: str | os.PathLike[str],
+    progress: Progress,
+    out: Callable[[pa.RecordBatch], None],
+    *,
+    since_us: int,
+    until_us: int,
+) -> Outcome: ...
 def head(path: str | os.PathLike[str], limit: int) -> bytes: ...
 def sniff(head: bytes) -> str | None: ...
 

@@ -20,6 +20,7 @@ pub mod dnsmonster;
 pub mod dnstap;
 pub mod enrich;
 pub mod eve;
+pub mod flows;
 pub mod formats;
 pub mod fragments;
 pub mod input;

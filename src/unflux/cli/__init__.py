@@ -14,7 +14,9 @@ from unflux.cli import (
     explain,
     export,
     lab,
+    networks,
     scan,
+    trace,
     track,
     zonediff,
 )
@@ -49,6 +51,8 @@ for command in (
     export,
     track,
     zonediff,
+    networks,
+    trace,
     decode,
     eval,
     lab,
