@@ -20,6 +20,7 @@ pub mod enrich;
 pub mod eve;
 pub mod formats;
 pub mod fragments;
+pub mod frames;
 pub mod input;
 pub mod link;
 pub mod logged;

@@ -23,6 +23,8 @@ use crate::message::{Message, Rdata, Record, Section};
 use crate::rdtype;
 use crate::table::{CANONICAL, Entry, Index, Mapping, NONE, TEXT, Tables, WARM};
 
+pub mod window;
+
 pub const HOUR_US: i64 = 3_600_000_000;
 const MINUTE_US: i64 = 60_000_000;
 /// Clients kept per row: exact up to here, a bottom-k sample (KMV) beyond.
@@ -550,21 +552,33 @@ impl Bucket {
         for row in &other.activity {
             let hash = activity_hash(state, row.owner, row.rdtype, row.vantage);
             let place = self.activity_at(hash, row.owner, row.rdtype, row.vantage);
-            let found = &mut self.activity[place];
-            found.responses = found.responses.saturating_add(row.responses);
-            found.fresh_minutes |= row.fresh_minutes;
-            found.answers_sum = found.answers_sum.saturating_add(row.answers_sum);
-            found.answers_max = found.answers_max.max(row.answers_max);
-            if row.failures != NONE {
-                self.add_failures(place, &other.failures_of(row));
-            }
-            for id in other.clients_of(row) {
-                self.add_client(place, id, clients);
-            }
-            if other.clients.get(row.many_clients as usize).is_some_and(|set| set.overflowed) {
-                let many = self.activity[place].many_clients;
-                self.clients[many as usize].overflowed = true;
-            }
+            self.put_activity(place, row, other, other.clients_of(row), clients);
+        }
+    }
+
+    /// Merge a row of `other`, whose clients have the numbers `ids` here, into the one at `place`.
+    fn put_activity(
+        &mut self,
+        place: usize,
+        row: &Activity,
+        other: &Bucket,
+        ids: impl Iterator<Item = u32>,
+        clients: &[Address],
+    ) {
+        let found = &mut self.activity[place];
+        found.responses = found.responses.saturating_add(row.responses);
+        found.fresh_minutes |= row.fresh_minutes;
+        found.answers_sum = found.answers_sum.saturating_add(row.answers_sum);
+        found.answers_max = found.answers_max.max(row.answers_max);
+        if row.failures != NONE {
+            self.add_failures(place, &other.failures_of(row));
+        }
+        for id in ids {
+            self.add_client(place, id, clients);
+        }
+        if other.clients.get(row.many_clients as usize).is_some_and(|set| set.overflowed) {
+            let many = self.activity[place].many_clients;
+            self.clients[many as usize].overflowed = true;
         }
     }
 }
