@@ -153,6 +153,11 @@ impl Window {
         self.0.zones_of(server)
     }
 
+    /// Name servers that were seen for a zone, 256 at most.
+    fn servers_of(&self, zone: &str) -> Vec<String> {
+        self.0.servers_of(zone)
+    }
+
     /// Drop hours before this one (since the epoch); returns how many were dropped.
     fn expire(&mut self, py: Python<'_>, hour: i64) -> usize {
         let window = &mut self.0;

@@ -94,8 +94,17 @@ class Dataset:
         """Was a file with this content taken in before?"""
         return any(one.blake2b == digest for one in self.manifest.inputs)
 
-    def add(self, history: History, taken_in: Iterable[TakenIn] = ()) -> list[Path]:
-        """Write a part; it counts once everything is on disk. Returns the files written."""
+    def add(
+        self,
+        history: History,
+        taken_in: Iterable[TakenIn] = (),
+        *,
+        replacing: Iterable[str] = (),
+    ) -> list[Path]:
+        """Write a part; it counts once everything is on disk. Returns the files written.
+
+        Parts that it replaces stop counting in the same step, and are then deleted.
+        """
         number = 1 + max((int(part[-13:-8]) for part in self.manifest.parts), default=-1)
         written = []
         for name, table in (
@@ -109,13 +118,17 @@ class Dataset:
                 written.append(path)
         self.directory.mkdir(parents=True, exist_ok=True)
         parts = [path.relative_to(self.directory).as_posix() for path in written]
+        gone = set(replacing)
         manifest = Manifest(
-            parts=[*self.manifest.parts, *parts], inputs=[*self.manifest.inputs, *taken_in]
+            parts=[*(part for part in self.manifest.parts if part not in gone), *parts],
+            inputs=[*self.manifest.inputs, *taken_in],
         )
         encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         with whole_file(self.directory / MANIFEST) as temporary:
             temporary.write_bytes(encoded + b"\n")
         self.manifest = manifest
+        for part in gone:
+            (self.directory / part).unlink(missing_ok=True)
         return written
 
     @contextmanager
