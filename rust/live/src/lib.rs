@@ -92,7 +92,7 @@ impl Shared {
     }
 
     fn young(&self, worker: usize) -> MutexGuard<'_, Young> {
-        self.young[worker].lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.young[worker])
     }
 
     fn options(&self) -> Options {
@@ -122,9 +122,13 @@ impl Shared {
 /// Listeners, queue and workers; everything ends when this is dropped.
 pub struct Live {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
-    sockets: Vec<PathBuf>,
-    feeds: Vec<Feed>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    sockets: Mutex<Vec<PathBuf>>,
+    feeds: Mutex<Vec<Arc<Mutex<Feed>>>>,
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Live {
@@ -147,17 +151,17 @@ impl Live {
                 std::thread::spawn(move || work(&shared, worker))
             })
             .collect();
-        Live { shared, threads, sockets: Vec::new(), feeds: Vec::new() }
+        Live { shared, threads: Mutex::new(threads), sockets: Mutex::default(), feeds: Mutex::default() }
     }
 
     /// Listen on a Unix socket, which must not exist yet.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn listen_unix(&mut self, path: &Path) -> io::Result<()> {
+    pub fn listen_unix(&self, path: &Path) -> io::Result<()> {
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
-        self.sockets.push(path.to_owned());
+        lock(&self.sockets).push(path.to_owned());
         self.accept(move || listener.accept().map(|(stream, _)| Producer::Unix(stream)));
         Ok(())
     }
@@ -166,7 +170,7 @@ impl Live {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn listen_tcp(&mut self, at: SocketAddr) -> io::Result<SocketAddr> {
+    pub fn listen_tcp(&self, at: SocketAddr) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind(at)?;
         listener.set_nonblocking(true)?;
         let at = listener.local_addr()?;
@@ -174,9 +178,9 @@ impl Live {
         Ok(at)
     }
 
-    fn accept(&mut self, next: impl Fn() -> io::Result<Producer> + Send + 'static) {
+    fn accept(&self, next: impl Fn() -> io::Result<Producer> + Send + 'static) {
         let shared = self.shared.clone();
-        self.threads.push(std::thread::spawn(move || {
+        lock(&self.threads).push(std::thread::spawn(move || {
             while !shared.stopping() {
                 match next() {
                     Ok(producer) => welcome(&shared, producer),
@@ -187,18 +191,19 @@ impl Live {
     }
 
     /// A place to feed bytes of a format into that come from elsewhere; returns its number.
-    pub fn open_feed(&mut self, format: Format) -> usize {
-        self.feeds.push(Feed::new(format));
-        self.feeds.len() - 1
+    pub fn open_feed(&self, format: Format) -> usize {
+        let mut feeds = lock(&self.feeds);
+        feeds.push(Arc::new(Mutex::new(Feed::new(format))));
+        feeds.len() - 1
     }
 
     /// Take in the next bytes of a feed; `last` when nothing follows (another file begins).
     ///
     /// # Errors
     /// A sentence when they cannot be of that format: the feed begins anew.
-    pub fn feed(&mut self, number: usize, bytes: &[u8], last: bool) -> Result<(), String> {
-        let feed = self.feeds.get_mut(number).ok_or("there is no such feed")?;
-        feed.take(&self.shared, bytes, last)
+    pub fn feed(&self, number: usize, bytes: &[u8], last: bool) -> Result<(), String> {
+        let feed = lock(&self.feeds).get(number).cloned().ok_or("there is no such feed")?;
+        lock(&feed).take(&self.shared, bytes, last)
     }
 
     /// Only what was seen in this time is taken in, microseconds since the epoch.
@@ -230,13 +235,13 @@ impl Live {
     }
 
     /// Stop listening; what is queued is still reduced.
-    pub fn stop(&mut self) {
+    pub fn stop(&self) {
         self.shared.stop.store(true, Relaxed);
         self.shared.queue.close();
-        for thread in self.threads.drain(..) {
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
             let _ = thread.join();
         }
-        for path in self.sockets.drain(..) {
+        for path in std::mem::take(&mut *lock(&self.sockets)) {
             let _ = std::fs::remove_file(path);
         }
     }

@@ -14,7 +14,7 @@ use unflux_core::{sightings, text};
 use crate::{Batches, Reducer, books, format_of, options, policy};
 
 /// Listeners, a bounded queue and reducing threads; see `unflux_live`.
-#[pyclass(module = "unflux._native")]
+#[pyclass(frozen, module = "unflux._native")]
 pub struct Live(unflux_live::Live);
 
 #[pymethods]
@@ -34,24 +34,24 @@ impl Live {
     }
 
     /// Listen for dnstap on a Unix socket, which must not exist yet.
-    fn listen_unix(&mut self, path: PathBuf) -> PyResult<()> {
+    fn listen_unix(&self, path: PathBuf) -> PyResult<()> {
         Ok(self.0.listen_unix(&path)?)
     }
 
     /// Listen for dnstap on TCP; returns the port.
-    fn listen_tcp(&mut self, host: &str, port: u16) -> PyResult<u16> {
+    fn listen_tcp(&self, host: &str, port: u16) -> PyResult<u16> {
         let host = host.parse().map_err(|_| PyValueError::new_err(format!("{host:?} is no IP address")))?;
         Ok(self.0.listen_tcp(SocketAddr::new(host, port))?.port())
     }
 
     /// A place to feed bytes of a log or capture into; returns its number.
-    fn open_feed(&mut self, format: &str) -> PyResult<usize> {
+    fn open_feed(&self, format: &str) -> PyResult<usize> {
         Ok(self.0.open_feed(format_of(format)?))
     }
 
     /// Take in the next bytes of a feed; `last` when a new file follows. Returns a sentence or None.
-    fn feed(&mut self, py: Python<'_>, number: usize, bytes: &[u8], last: bool) -> Option<String> {
-        let live = &mut self.0;
+    fn feed(&self, py: Python<'_>, number: usize, bytes: &[u8], last: bool) -> Option<String> {
+        let live = &self.0;
         py.detach(|| live.feed(number, bytes, last)).err()
     }
 
@@ -60,7 +60,7 @@ impl Live {
     }
 
     /// (reducer, books) of what came since the last call.
-    fn take<'py>(&mut self, py: Python<'py>) -> PyResult<(Reducer, Bound<'py, PyDict>)> {
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<(Reducer, Bound<'py, PyDict>)> {
         let live = &self.0;
         let (reducer, report) = py.detach(|| live.take());
         Ok((Reducer(Some(reducer)), books(py, &report)?))
@@ -74,8 +74,8 @@ impl Live {
         Ok(out)
     }
 
-    fn stop(&mut self, py: Python<'_>) {
-        let live = &mut self.0;
+    fn stop(&self, py: Python<'_>) {
+        let live = &self.0;
         py.detach(|| live.stop());
     }
 }

@@ -98,6 +98,7 @@ class Watch:
         self.flux: dict[str, str] = {}
         """Names judged flux, and their verdicts; the first ones go at `MAX_FLUX_NAMES`."""
         self.window, self.delta = Window(), Window(plain=True)
+        self.size = self.window.size()
         self.pending: list[Batches] = []
         self._stop, self._reload = threading.Event(), threading.Event()
         self._ticked_at = time.monotonic()
@@ -388,8 +389,8 @@ class Watch:
             now_s = min(now_s, int(self.clock.steady_s))
         if now_us:
             self.window.expire((now_s - self.window_s) // HOUR_S)
-        n_bytes = self.window.size()["bytes"]
-        if n_bytes > self.state_bytes:
+        self.size = self.window.size()
+        if self.size["bytes"] > self.state_bytes:
             gone = self.window.evict(int(self.state_bytes * KEEP_SHARE))
             self.evicted.update(gone)
             self.log.trouble(
@@ -481,7 +482,7 @@ class Watch:
 
     def metrics(self) -> Numbers:
         """For `/metrics`."""
-        size, counters = self.window.size(), self.live.counters()
+        size, counters = self.size, self.live.counters()
         numbers: dict[str, float] = {}
         for name, value in counters.items():
             gauge = name in ("producers", "queued_bytes")
