@@ -7,6 +7,8 @@ from pathlib import Path
 
 from unflux.enrich import mmdb
 
+COUNTRIES = ("UA", "RO", "BR", "KR", "DE")
+
 
 def lab_tables(folder: Path) -> tuple[Path, Path]:
     """`asn.mmdb` and `country.mmdb`, made in `folder`."""
@@ -19,7 +21,7 @@ def lab_tables(folder: Path) -> tuple[Path, Path]:
             "autonomous_system_organization": f"Lab {number}",
         }
         asn.append((first, first + 255, record))
-        country.append((first, first + 255, {"country_code": ["UA", "RO", "BR", "KR", "DE"][number % 5]}))
+        country.append((first, first + 255, {"country_code": COUNTRIES[number % 5]}))
     for name, rows in (("asn.mmdb", asn), ("country.mmdb", country)):
         mmdb.write(rows, folder / name, kind="lab", built_at_s=1_790_000_000)
     return folder / "asn.mmdb", folder / "country.mmdb"

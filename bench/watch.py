@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 
 import dns.message
@@ -47,7 +48,8 @@ def event(name: str, addresses: list[str], ttl: int, now_s: float) -> bytes:
     message = one.message
     message.type = message.CLIENT_RESPONSE
     message.socket_family = message.socket_protocol = 1
-    message.query_address, message.response_address = bytes([198, 18, 9, 9]), bytes([198, 18, 0, 53])
+    message.query_address = bytes([198, 18, 9, 9])
+    message.response_address = bytes([198, 18, 0, 53])
     seconds, fraction = divmod(now_s, 1)
     message.response_time_sec, message.response_time_nsec = int(seconds), int(fraction * 1e9)
     message.response_message = reply.to_wire()
@@ -107,9 +109,9 @@ def connect(path: str) -> socket.socket:
     return out
 
 
-def feed(path: str, rate: float, seconds: float, names: int, new_ratio: float, seed: int, sent: object) -> None:
+def feed(path: str, rate: float, seconds: float, stream: Stream, sent: object) -> None:
     """The feeder's process."""
-    out, stream = connect(path), Stream(names, new_ratio, seed)
+    out = connect(path)
     ready = [stream.chunk() for _ in range(40)] if not rate else []
     started = time.monotonic()
     number = 0
@@ -142,7 +144,7 @@ def rotate(path: str, seconds: float, every_s: float, sent: dict[str, float]) ->
 
 
 def metrics(url: str) -> dict[str, float]:
-    with urllib.request.urlopen(url, timeout=10) as page:
+    with urllib.request.urlopen(url, timeout=10) as page:  # noqa: S310  our own
         lines = page.read().decode().splitlines()
     pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     return {name: float(value) for name, value in pairs}
@@ -172,8 +174,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         for number in range(arguments.producers):
             count = multiprocessing.Value("q", 0)
             feeders.append(multiprocessing.Process(target=feed, args=(
-                socket_path, arguments.rate / arguments.producers, seconds, arguments.names,
-                arguments.new / 100, number, count,
+                socket_path, arguments.rate / arguments.producers, seconds,
+                Stream(arguments.names, arguments.new / 100, number), count,
             )))  # fmt: skip
             counts.append(count)
         sent: dict[str, float] = {}
@@ -189,7 +191,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
             samples.append(now)
             if arguments.verbose:
                 print(
-                    f"{time.monotonic() - started:6.1f} s  {now['unflux_watch_frames_total']:.0f} frames, "
+                    f"{time.monotonic() - started:6.1f} s  "
+                    f"{now['unflux_watch_frames_total']:.0f} frames, "
                     f"{now['unflux_watch_frames_dropped_total']:.0f} dropped, "
                     f"{now['unflux_watch_resident_bytes'] / 2**20:.0f} MiB, "
                     f"{now['unflux_watch_window_names']:.0f} names, "
@@ -200,21 +203,32 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         prober.join()
         time.sleep(3)
         last = metrics(url)
-        cpu = sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        cpu_s = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
     finally:
         process.terminate()
         process.wait(60)
         if arguments.verbose:
             print(log.read_text()[-3000:], file=sys.stderr)
-    return result(arguments, last, samples, sum(c.value for c in counts), took, cpu / os.sysconf("SC_CLK_TCK"), sent, alerts)
+    n_sent = sum(count.value for count in counts)
+    return result(last, samples, n_sent, took, cpu_s, sent, alerts)
 
 
-def result(arguments, last, samples, n_sent, took, cpu_s, sent, alerts) -> dict[str, object]:  # noqa: ANN001
+def result(
+    last: dict[str, float],
+    samples: list[dict[str, float]],
+    n_sent: int,
+    took: float,
+    cpu_s: float,
+    sent: dict[str, float],
+    alerts: Path,
+) -> dict[str, object]:
+    """The figures."""
     told: dict[str, float] = {}
     lines = alerts.read_text().splitlines() if alerts.exists() else []
     for alert in map(json.loads, lines):
-        created = np.datetime64(alert["event"]["created"].rstrip("Z")).astype("datetime64[us]").astype(int) / 1e6
-        told.setdefault(alert["dns"]["question"]["name"], float(created))
+        created = datetime.fromisoformat(alert["event"]["created"]).timestamp()
+        told.setdefault(alert["dns"]["question"]["name"], created)
     waits = sorted(told[name] - at for name, at in sent.items() if name in told)
     resident = [sample["unflux_watch_resident_bytes"] / 2**20 for sample in samples]
     lost = last["unflux_watch_frames_dropped_total"]
@@ -229,22 +243,22 @@ def result(arguments, last, samples, n_sent, took, cpu_s, sent, alerts) -> dict[
         "rotating_names": len(sent),
         "found": len(waits),
         "latency_p50_s": round(waits[len(waits) // 2], 3) if waits else None,
-        "latency_p99_s": round(waits[min(len(waits) - 1, int(len(waits) * 0.99))], 3) if waits else None,
+        "latency_p99_s": round(waits[int(0.99 * (len(waits) - 1))], 3) if waits else None,
         "resident_mib": [round(one) for one in resident[:: max(1, len(resident) // 12)]],
         "window_names": last["unflux_watch_window_names"],
         "evicted": last['unflux_watch_evicted_names_total{class="benign"}']
         + last['unflux_watch_evicted_names_total{class="other"}'],
-        "malformed": sum(value for name, value in last.items() if name.startswith("unflux_watch_malformed")),
+        "malformed": sum(value for name, value in last.items() if "watch_malformed" in name),
         "false_alerts": sorted(set(told) - set(sent))[:5],
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rate", type=float, default=0, help="messages per second; 0: all that goes")
+    parser.add_argument("--rate", type=float, default=0, help="messages/s; 0: all that goes")
     parser.add_argument("--minutes", type=float, default=0.25)
     parser.add_argument("--names", type=int, default=300_000, help="popular names")
-    parser.add_argument("--new", type=float, default=2, help="%% of messages about names never seen")
+    parser.add_argument("--new", type=float, default=2, help="%% of messages about new names")
     parser.add_argument("--every", type=float, default=0.2, help="seconds between rotating names")
     parser.add_argument("--producers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)

@@ -32,7 +32,9 @@ READY, START, STOP = 4, 2, 3
 
 def need(*programs: str) -> pytest.MarkDecorator:
     """Skip where a server is not installed."""
-    missing = [one for one in programs if shutil.which(one, path=f"{os.environ['PATH']}:/usr/sbin") is None]
+    missing = [
+        one for one in programs if shutil.which(one, path=f"{os.environ['PATH']}:/usr/sbin") is None
+    ]
     return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} is not installed")
 
 
@@ -64,7 +66,9 @@ def until(ready: Callable[[], object], timeout_s: float = 15.0, what: str = "") 
 
 
 @contextmanager
-def running(*command: str, log: Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    *command: str, log: Path, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is stopped at the end; its output is in `log`."""
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=env, cwd=cwd)
@@ -148,7 +152,9 @@ NAMES = {"www.flux.test.": flux, "pool.test.": pool, "cdn.test.": cdn, "www.stat
 
 
 def ask(name: str, port: int, kind: str = "A", timeout_s: float = 3) -> dns.message.Message:
-    return dns.query.udp(dns.message.make_query(name, kind), "127.0.0.1", port=port, timeout=timeout_s)
+    return dns.query.udp(
+        dns.message.make_query(name, kind), "127.0.0.1", port=port, timeout=timeout_s
+    )
 
 
 def rcode_of(name: str, port: int) -> str:
@@ -178,14 +184,16 @@ class Watching:
         import urllib.request
 
         [url] = [word[3:] for word in self.said.split() if word.startswith("at=http")][-1:]
-        with urllib.request.urlopen(url, timeout=5) as page:
+        with urllib.request.urlopen(url, timeout=5) as page:  # noqa: S310  our own
             lines = page.read().decode().splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 
 
 @contextmanager
-def watching(directory: Path, tables: tuple[Path, Path], *options: str | Path, wrap: tuple[str, ...] = ()) -> Iterator[Watching]:
+def watching(
+    directory: Path, tables: tuple[Path, Path], *options: str | Path, wrap: tuple[str, ...] = ()
+) -> Iterator[Watching]:
     """Run `unflux watch` with a dnstap socket `tap.sock` in `directory`."""
     log = directory / "watch.log"
     started = log.stat().st_size if log.exists() else 0

@@ -62,7 +62,7 @@ def _with_options(command: Any) -> Any:
             about = f"{about} [default: {shown}]"
         flag = RENAMED.get(one.name, f"--{one.name.replace('_', '-')}")
         option = typer.Option(flag, help=about, show_default=False)
-        kind = Annotated[TYPES[str(one.type)], option]
+        kind: Any = Annotated.__class_getitem__((TYPES[str(one.type)], option))  # type: ignore[attr-defined]
         parameters.append(
             inspect.Parameter(
                 one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind

@@ -99,21 +99,17 @@ class Blocklist:
         return rpz.is_under(name, self.allow)
 
     def why_not(self, finding: Finding) -> str | None:
-        """The rule that keeps a finding from being blocked, as a stable word; None: nothing does."""
-        fits = [one.name for one in finding.benign_explanations if one.match]
-        if not finding.is_flux:
-            return "verdict"
-        if self.is_allowed(finding.name) or self.is_allowed(self._trigger(finding)):
-            return "allowlist"
-        if fits:
-            return "benign_explanation"
-        if finding.score < self.rules.min_score:
-            return "score"
-        if CONFIDENCES.index(finding.confidence) < CONFIDENCES.index(self.rules.min_confidence):
-            return "confidence"
-        if finding.registered_domain is None:
-            return "public_suffix"
-        return None
+        """What keeps a finding from being blocked, as a stable word; None: nothing does."""
+        order = CONFIDENCES.index
+        checks = {
+            "verdict": not finding.is_flux,
+            "allowlist": any(map(self.is_allowed, (finding.name, self._trigger(finding)))),
+            "benign_explanation": any(one.match for one in finding.benign_explanations),
+            "score": finding.score < self.rules.min_score,
+            "confidence": order(finding.confidence) < order(self.rules.min_confidence),
+            "public_suffix": finding.registered_domain is None,
+        }
+        return next((why for why, holds in checks.items() if holds), None)
 
     def on_finding(self, finding: Finding, now_us: int) -> Decision:
         """Block, renew or refuse."""

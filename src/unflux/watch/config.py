@@ -1,4 +1,4 @@
-"""Settings of a watch: declared once, checked whole; the same words in TOML and on the command line."""
+"""Settings of a watch: declared once, checked whole; the same words in TOML and as options."""
 
 from __future__ import annotations
 

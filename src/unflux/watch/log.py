@@ -1,4 +1,4 @@
-"""Lines on standard error: an event and its fields; repeated trouble is one counted line a minute."""
+"""Lines on standard error: an event and its fields; repeated trouble is one line a minute."""
 
 from __future__ import annotations
 

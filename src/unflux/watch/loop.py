@@ -103,6 +103,7 @@ class Watch:
         self._stop, self._reload = threading.Event(), threading.Event()
         self._ticked_at = time.monotonic()
         self._saving: Future[list[Batches]] | None = None
+        self.readers: list[inlets.Follower | inlets.Interface] = []
         self._pool = ThreadPoolExecutor(1, "unflux-saver")
         self._opened: list[Any] = []
         self.tick_took_s = 0.0
@@ -196,7 +197,8 @@ class Watch:
             [inlets.Interface(self.live, config.interface)] if config.interface else []
         )
         self.listening = [inlets.listen(self.live, one) for one in config.dnstap]
-        for reader in (*self.followers, *self.interfaces):
+        self.readers = [*self.followers, *self.interfaces]
+        for reader in self.readers:
             reader.start()
         for one in self.listening:
             self.log.say("listening", dnstap=one)
@@ -233,7 +235,7 @@ class Watch:
     def close(self) -> None:
         """Take in what is queued, save, and give everything back."""
         if hasattr(self, "live"):
-            for reader in (*self.followers, *self.interfaces):
+            for reader in self.readers:
                 reader.stop()
             self.live.stop()
             self.tick()
@@ -451,9 +453,9 @@ class Watch:
 
     def reload(self) -> None:
         """SIGHUP: the allowlist, and what the file says of blocks and alerts, are read again."""
-        if self.config_path is None:
-            values, problems = {}, []
-        else:
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        if self.config_path is not None:
             values, problems = settings.load(self.config_path)
         merged = settings.combine(_as_dict(self.config) | values, {})
         problems += merged.problems()

@@ -1,4 +1,4 @@
-"""Where alerts go: a file or standard output, syslog, a webhook. None of them holds up the watch."""
+"""Where alerts go: a file, standard output, syslog, a webhook. None of them holds up the watch."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ class BlockStore:
         with self._open("ro") as database:
             for trigger in triggers:
                 row = database.execute(
-                    "SELECT block FROM blocks WHERE trigger = ? AND until_us > ? ORDER BY kind DESC",
+                    "SELECT block FROM blocks WHERE trigger = ? AND until_us > ? "
+                    "ORDER BY kind DESC",
                     (trigger, now_us),
                 ).fetchone()
                 if row:

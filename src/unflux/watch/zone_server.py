@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from unflux.errors import Unavailable, UnfluxError
@@ -239,7 +240,7 @@ class ZoneServer:
         elif datagram:
             yield self._refusal(query, "FORMERR")
         elif kind == "NS":
-            yield from self._send(query, [one for one in current.rrsets[:1]])
+            yield from self._send(query, list(current.rrsets[:1]))
         elif kind == "IXFR" and (rrsets := self._changes(query, current, deltas)) is not None:
             self.counters["ixfr"] += 1
             yield from self._send(query, rrsets)
@@ -329,10 +330,10 @@ class ZoneServer:
         wire = message.to_wire()
         for attempt in range(NOTIFY_TRIES):
             answered: asyncio.Future[None] = self._loop.create_future()
+            transport: asyncio.DatagramTransport | None = None
             try:
                 transport, _ = await self._loop.create_datagram_endpoint(
-                    lambda answered=answered: _Answered(answered),
-                    remote_addr=(host, port),  # type: ignore[misc]
+                    partial(_Answered, answered), remote_addr=(host, port)
                 )
                 self.counters["notify_sent"] += 1
                 transport.sendto(wire)
@@ -342,7 +343,8 @@ class ZoneServer:
             except (TimeoutError, OSError):
                 await asyncio.sleep(attempt)
             finally:
-                transport.close()
+                if transport is not None:
+                    transport.close()
         self.counters["notify_lost"] += 1
 
 
