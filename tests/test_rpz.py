@@ -30,7 +30,9 @@ def entry(trigger: str = "evil.test", kind: str = rpz.QNAME, hours: float = 12) 
     return Entry(trigger, kind, "rotates; a lot", NOW_US, NOW_US + int(hours * HOUR_US))
 
 
-def parsed(entries: list[Entry], policy: Policy | None = None, allow: tuple[str, ...] = ()) -> dns.zone.Zone:
+def parsed(
+    entries: list[Entry], policy: Policy | None = None, allow: tuple[str, ...] = ()
+) -> dns.zone.Zone:
     """The zone file as dnspython reads it."""
     text = "".join(rpz.zone_text(entries, policy or Policy(action="nxdomain"), 7, NOW_US, allow))
     return dns.zone.from_file(io.StringIO(text), "rpz.unflux.", relativize=True)
@@ -177,7 +179,9 @@ def test_a_zone_is_refused_without_the_key_and_with_a_wrong_one() -> None:
     assert reply.rcode() == dns.rcode.REFUSED
     wrong = dns.tsigkeyring.from_text({"watch.": ("hmac-sha256", "d3Jvbmctd3Jvbmctd3Jvbmc=")})
     query.use_tsig(wrong)
-    with pytest.raises((dns.tsig.PeerError, dns.tsig.BadSignature, dns.message.UnknownTSIGKey, Exception)):
+    with pytest.raises(
+        (dns.tsig.PeerError, dns.tsig.BadSignature, dns.message.UnknownTSIGKey, Exception)
+    ):
         answer = dns.query.udp(query, "127.0.0.1", port=server.port, timeout=3)
         assert answer.rcode() == dns.rcode.NOERROR
     assert server.counters["refused"] == 2

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import dns.message
-import dns.rrset
 from dnstap_pb import Dnstap as Event
 
 from conftest import a_response
 
 
-def event(wire: bytes, *, at_s: float | None = None, client: bytes = bytes([198, 18, 9, 9])) -> bytes:
+def event(
+    wire: bytes, *, at_s: float | None = None, client: bytes = bytes([198, 18, 9, 9])
+) -> bytes:
     """A client's response as a dnstap payload, stamped now."""
     at_s = time.time() if at_s is None else at_s
     one = Event(type=Event.MESSAGE, identity=b"r1")
@@ -27,6 +26,8 @@ def event(wire: bytes, *, at_s: float | None = None, client: bytes = bytes([198,
     return one.SerializeToString()
 
 
-def events(name: str, service: Callable[[int], tuple[int, list[str]]], n: int, start: int = 0) -> list[bytes]:
+def events(
+    name: str, service: Callable[[int], tuple[int, list[str]]], n: int, start: int = 0
+) -> list[bytes]:
     """Some answers of a service, each with a TTL of its own and so a fresh one."""
     return [event(a_response(name, *service(number))) for number in range(start, start + n)]
