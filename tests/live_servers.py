@@ -4,6 +4,7 @@ and `unflux watch` itself. Everything that is started is stopped by its own hand
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import struct
@@ -42,16 +43,21 @@ def program(name: str) -> str:
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") or name
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nobody has on UDP and TCP."""
-    for _ in range(50):
+    """A port that nobody has on UDP and TCP, below those that the kernel gives out by itself."""
+    for _ in range(200):
+        port = random.randint(20_000, 32_000)  # noqa: S311  no secret
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = tcp.getsockname()[1]
             try:
+                tcp.bind(("127.0.0.1", port))
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        if port not in _given:
+            _given.add(port)
             return port
     raise RuntimeError("no free port")
 

@@ -100,6 +100,8 @@ class Watch:
         self.window, self.delta = Window(), Window(plain=True)
         self.size = self.window.size()
         self.pending: list[Batches] = []
+        self.is_saved = True
+        """The blocks on disk are those in force."""
         self._stop, self._reload = threading.Event(), threading.Event()
         self._ticked_at = time.monotonic()
         self._saving: Future[list[Batches]] | None = None
@@ -380,7 +382,9 @@ class Watch:
             return
         try:
             self.store.save(self.blocklist.blocks.values())
+            self.is_saved = True
         except Unavailable as error:
+            self.is_saved = False
             self.counts["store_failures"] += 1
             self.log.trouble("blocks_not_saved", str(error), n=self.counts["store_failures"])
 
@@ -409,6 +413,8 @@ class Watch:
         """Save what came since the last time, on another thread."""
         if self.checkpoints is None:
             return
+        if not self.is_saved:
+            self._save_blocks()
         if self._saving is not None:
             if not (wait or self._saving.done()):
                 return

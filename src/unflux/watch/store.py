@@ -21,6 +21,12 @@ CREATE TABLE IF NOT EXISTS blocks (
 """
 
 
+def _has_blocks(database: sqlite3.Connection) -> bool:
+    """Not so where the disk was full before anything was saved."""
+    asked = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'blocks'")
+    return asked.fetchone() is not None
+
+
 class BlockStore:
     """All blocks in force, replaced as a whole in one transaction."""
 
@@ -64,6 +70,8 @@ class BlockStore:
         if not self.path.is_file():
             return []
         with self._open("ro") as database:
+            if not _has_blocks(database):
+                return []
             rows = database.execute("SELECT block FROM blocks").fetchall()
         try:
             return [msgspec.json.decode(row[0], type=Block) for row in rows]
@@ -75,7 +83,7 @@ class BlockStore:
         if not self.path.is_file():
             return None
         with self._open("ro") as database:
-            for trigger in triggers:
+            for trigger in triggers if _has_blocks(database) else ():
                 row = database.execute(
                     "SELECT block FROM blocks WHERE trigger = ? AND until_us > ? "
                     "ORDER BY kind DESC",
