@@ -79,8 +79,11 @@ def test_every_command_of_the_docs_runs(
         "answers.parquet": str(tmp_path / "answers.parquet"),
         "/var/log/dns": str(example.parent),
         "history": str(tmp_path / "history"),
+        "watch.toml": str(tmp_path / "watch.toml"),
+        "state": str(tmp_path),
         "/tmp/walk": str(tmp_path / "walk"),  # noqa: S108  what the page says, not what is used
     }
+    (tmp_path / "watch.toml").write_text('dnstap = "unix:/tmp/tap.sock"\n')
     for command in session:
         words = [stand_ins.get(word, word) for word in shlex.split(command)[1:]]
         done = cli(*words)
