@@ -34,6 +34,8 @@ use crate::queue::{Chunk, Queue};
 const POLL: Duration = Duration::from_millis(200);
 const ACCEPT_POLL: Duration = Duration::from_millis(20);
 const MAX_PRODUCERS: u64 = 256;
+/// What was reduced and not taken yet may be so many times as large as the queue.
+const MAX_YOUNG: usize = 2;
 /// Read at once from a producer.
 const READ: usize = 1 << 18;
 
@@ -254,7 +256,12 @@ impl Drop for Live {
 }
 
 fn work(shared: &Shared, worker: usize) {
+    let limit = MAX_YOUNG * shared.queue.limit() / shared.young.len();
     while let Some(chunk) = shared.queue.take() {
+        // Nobody takes what was reduced: let the queue fill, where what is lost is counted.
+        while !shared.stopping() && shared.young(worker).reducer.n_bytes() > limit {
+            std::thread::sleep(ACCEPT_POLL);
+        }
         shared.reduce(worker, &mut Dnstap, &chunk.bytes, chunk.place, Pieces::default());
     }
 }

@@ -66,6 +66,10 @@ impl Queue {
         self.filled.notify_all();
     }
 
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub fn n_bytes(&self) -> usize {
         self.inner().n_bytes
     }

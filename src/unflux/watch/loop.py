@@ -45,7 +45,8 @@ BASE_BYTES = 350 << 20
 """What the program takes before it has seen anything (libraries, engine, buffers)."""
 STATE_SHARE = 0.5
 """Share of the rest for the window: moving it around takes as much again for a moment."""
-KEEP_SHARE = 0.75
+KEEP_SHARE = 0.5
+"""Evicting costs about the same whatever goes: so much stays, and it is rare."""
 STALLED_S = 30.0
 MAX_PENDING = 5
 """Parts that could not be saved and are kept to be tried again."""

@@ -656,6 +656,20 @@ impl Window {
     }
 }
 
+impl Reducer {
+    /// About the memory it takes, told quickly.
+    pub fn n_bytes(&self) -> usize {
+        let hours = self.open.iter().chain(&self.closed);
+        let rows = |hour: &Bucket| {
+            hour.rows.len() * size_of::<Row>()
+                + hour.activity.len() * size_of::<Activity>()
+                + hour.row_index.n_bytes()
+                + hour.activity_index.n_bytes()
+        };
+        self.tables.n_bytes() + hours.map(rows).sum::<usize>()
+    }
+}
+
 impl Bucket {
     fn n_bytes(&self) -> usize {
         let many: usize = self.clients.iter().map(|set| 32 + 8 * set.members.capacity()).sum();
