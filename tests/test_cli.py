@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 
 from conftest import ROOT, Cli, a_response, flux_answers, udp_frame, write_pcap
 from unflux import tables
+from unflux.share import table
 
 START = 1_790_000_000.0
 
@@ -127,6 +130,34 @@ def test_explain_tells_everything(cli: Cli, flux_capture: Path) -> None:
     assert as_json["features"]["answers_max"] == 10
     absent = cli("explain", "nowhere.test", flux_capture)
     assert (absent.returncode, absent.stderr) == (1, "unflux: nowhere.test is not in the input\n")
+
+
+def test_the_table_has_the_gravest_first_and_explain_the_clients_before_the_agents(
+    cli: Cli, flux_capture: Path
+) -> None:
+    done = cli("explain", "flux.test", flux_capture)
+    shown = done.stdout
+    assert shown.index("Clients who asked") < shown.index("Addresses (")
+    assert "not to be blocked" in shown
+    assert "Z …" not in shown, "minutes are enough for people"
+    why = shown[shown.index("Why (") : shown.index("Benign explanations")]
+    weights = [int(one) for one in re.findall(r"^ +(\d+)%  ", why, re.M)]
+    assert weights == sorted(weights, reverse=True)
+    assert weights[-1] >= 1
+
+
+def test_triage_takes_score_then_gravity_then_clients() -> None:
+    rows = [
+        SimpleNamespace(name=name, verdict=verdict, score=score, n_clients=n_clients)
+        for name, verdict, score, n_clients in (
+            ("e", "ambiguous", 0.3, 99),
+            ("d", "single_flux", 0.7, 9),
+            ("c", "ns_flux", 1.0, 54),
+            ("b", "double_flux", 0.999, 1),
+            ("a", "double_flux", 1.0, 4),
+        )
+    ]
+    assert [one.name for one in table.in_triage_order(rows)] == ["a", "b", "c", "d", "e"]
 
 
 def test_decode_writes_the_tables(cli: Cli, flux_capture: Path, tmp_path: Path) -> None:

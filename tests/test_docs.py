@@ -27,7 +27,7 @@ def make_docs():
     return module
 
 
-@pytest.mark.parametrize("name", ["tables.md", "features.md", "counts.md"])
+@pytest.mark.parametrize("name", ["tables.md", "features.md", "counts.md", "cli.md"])
 def test_generated_pages_are_fresh(name: str) -> None:
     fresh = make_docs().PAGES[name]()
     assert (DOCS / name).read_text(encoding="utf-8") == fresh, "run tools/make_docs.py"

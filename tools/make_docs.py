@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""Write the pages that follow from code: `docs/tables.md`, `docs/features.md`, `docs/counts.md`.
+"""Write the pages that follow from code: tables, features, counts, and the command line.
 
 `tests/test_docs.py` fails when they are not what this writes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import typer
 
 from unflux import _native, tables
+from unflux.cli import app
 from unflux.features import FEATURES
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -59,7 +64,58 @@ def counts_page() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"tables.md": tables_page, "features.md": features_page, "counts.md": counts_page}
+def cli_page() -> str:
+    """Every command with its arguments and options, as `--help` has them."""
+    parts = [
+        "# Command line\n\nEvery command, as `unflux COMMAND --help` prints it. Results go to "
+        "standard output, progress and logs to standard error. Exit codes: 0 fine, 1 error, "
+        "2 wrong usage, 3 flux found (with `--fail-on-find`).\n"
+    ]
+    for path, command in _commands("unflux", typer.main.get_command(app)):
+        arguments = [one for one in command.params if one.param_type_name == "argument"]
+        options = [one for one in command.params if one.param_type_name == "option"]
+        usage = " ".join([path, *(_usage(one) for one in arguments)])
+        parts.append(f"## `{usage}`\n\n{' '.join((command.help or '').split())}\n")
+        if arguments or options:
+            parts.append("| argument or option | default | meaning |\n| --- | --- | --- |")
+            parts += [_row(one) for one in (*arguments, *options)]
+            parts.append("")
+    return "\n".join(parts)
+
+
+def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """Commands below a group, in the order of the help."""
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, below in command.commands.items():
+        yield from _commands(f"{path} {name}", below)
+
+
+def _usage(argument: Any) -> str:
+    name = (argument.metavar or argument.name).upper()
+    shown = f"{name}…" if argument.nargs == -1 else name
+    return shown if argument.required else f"[{shown}]"
+
+
+def _row(one: Any) -> str:
+    """Only what every version of typer has: names, default, help."""
+    is_argument = one.param_type_name == "argument"
+    takes_value = not is_argument and not one.is_flag
+    name = _usage(one) if is_argument else ", ".join(one.opts)
+    values = one.default if isinstance(one.default, list | tuple) else [one.default]
+    shown = ", ".join(str(value) for value in values if isinstance(value, str | int | float))
+    default = f"`{shown}`" if takes_value and shown else ""
+    meaning = " ".join((one.help or "").split()).replace("|", "\\|").replace("<", "&lt;")
+    return f"| `{name}{' …' if takes_value else ''}` | {default} | {meaning} |"
+
+
+PAGES = {
+    "tables.md": tables_page,
+    "features.md": features_page,
+    "counts.md": counts_page,
+    "cli.md": cli_page,
+}
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / "src")]
+if str(HERE.parent) not in sys.path:  # run as a script; unflux itself is the installed one
+    sys.path.insert(0, str(HERE.parent))
 
 import writers  # noqa: E402
 from test_one_definition import traffic  # noqa: E402

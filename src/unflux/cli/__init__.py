@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from unflux import __version__
-from unflux.cli import blocked, config, decode, doctor, eval, explain, lab, scan, watch
+from unflux.cli import (
+    blocked,
+    config,
+    decode,
+    doctor,
+    eval,
+    explain,
+    export,
+    lab,
+    scan,
+    watch,
+)
 
 app = typer.Typer(
     name="unflux",
@@ -33,7 +44,7 @@ def root(
     """Detect, track, map and block fast-flux DNS networks."""
 
 
-for command in (scan, explain, decode, eval, lab, watch, blocked, config, doctor):
+for command in (scan, explain, export, decode, eval, lab, watch, blocked, config, doctor):
     command.register(app)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import msgspec
 import typer
@@ -21,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    name: str,
+    name: Annotated[str, typer.Argument(help="The name, as in the findings.")],
     paths: common.Paths,
     format_name: common.Format = None,
     asn_db: common.AsnDb = None,

@@ -33,7 +33,8 @@ def scan(
         bool, typer.Option("--ndjson", help="One finding a line, with ECS keys.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write findings, summary and dataset to this directory.")
+        Path | None,
+        typer.Option(help="Write report, findings, summary and dataset to this new directory."),
     ] = None,
     save: Annotated[
         Path | None,

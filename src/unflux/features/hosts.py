@@ -38,7 +38,8 @@ WITH by_side AS (
     SELECT name_id, max(last_us) - min(first_us) AS whole_us FROM seen GROUP BY name_id
 ), dwell AS (
     SELECT name_id, count(*) AS n_returning,
-        least(1.0, sum(last_us - first_us) / sum((n - 1) / (n + 1.0) * whole_us)) AS dwell_ratio
+        least(1.0, sum(last_us - first_us) / sum(((n - 1) / (n + 1.0) * whole_us)::BIGINT))
+            AS dwell_ratio -- whole microseconds: a sum of floats depends on its order
     FROM seen JOIN span USING (name_id)
     WHERE n >= 2 AND whole_us >= {MIN_SPAN_US} GROUP BY name_id
 ), numbered AS (
@@ -81,7 +82,7 @@ def count(history: History, counted: pa.Table, domains: pa.Array) -> pa.Table:
 
 
 def address_rows(history: History, name_ids: pa.ChunkedArray) -> pa.Table:
-    """Sightings of addresses of names: name, number of the rdata, times, responses, fresh ones."""
+    """Sightings of addresses of names: name, number of the rdata, times, responses, TTLs."""
     wanted = name_ids.combine_chunks()
     parts = []
     for batch in history.sightings:
@@ -96,6 +97,8 @@ def address_rows(history: History, name_ids: pa.ChunkedArray) -> pa.Table:
                     "last_us": part.column("time_last").cast(pa.int64()),
                     "n": part.column("count_raw"),
                     "vantage": part.column("vantage").cast(pa.string()),
+                    "ttl_min": part.column("ttl_min"),
+                    "ttl_max": part.column("ttl_max"),
                     "fresh": fresh(pa.table(part), part.column("count_raw")),
                 }
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rich import box
@@ -11,7 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from unflux.detect import Finding
+from unflux.detect.base import Agent, Reason
 from unflux.pipeline import Scan
+from unflux.share.json import SEVERITY
+from unflux.share.text import visible
 
 STYLES = {
     "single_flux": "bold red",
@@ -26,7 +30,7 @@ MAX_ROWS = 200
 
 def show_scan(scan: Scan, console: Console) -> None:
     """The findings as a table, then what was read and what could not be seen."""
-    worth_a_row = [finding for finding in scan.findings if finding.verdict != "insufficient"]
+    worth_a_row = in_triage_order(one for one in scan.findings if one.verdict != "insufficient")
     if worth_a_row:
         console.print(_table(worth_a_row[:MAX_ROWS]))
         if len(worth_a_row) > MAX_ROWS:
@@ -34,6 +38,22 @@ def show_scan(scan: Scan, console: Console) -> None:
     console.print(_headline(scan.n_flux, scan.summary["names"]))
     for line in summary_lines(scan.summary):
         console.print(Text(line), style="dim", highlight=False)
+    if scan.n_flux and console.is_terminal:
+        hint = "next: unflux explain NAME … (why), scan … --out DIR (report with pictures)"
+        console.print(Text(hint), style="dim", highlight=False)
+
+
+def in_triage_order(findings: Iterable[Finding]) -> list[Finding]:
+    """As an analyst takes them: highest score first; among equals the gravest, the most asked for.
+
+    Scores count as they are shown, with two decimals.
+    """
+    return sorted(
+        findings,
+        key=lambda one: (
+            -round(one.score, 2), -SEVERITY.get(one.verdict, 0), -one.n_clients, one.name
+        ),
+    )  # fmt: skip
 
 
 def _table(findings: list[Finding]) -> Table:
@@ -115,27 +135,60 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def show_finding(finding: Finding, features: dict[str, Any], console: Console) -> None:
-    """Everything about one name: reasons, explanations, agents, features."""
+    """Everything about one name: reasons, explanations, clients, agents, features."""
     title = Text(finding.name, "bold").append(f"  {finding.verdict}", STYLES[finding.verdict])
     title.append(f"  score {finding.score:.2f}, confidence {finding.confidence}", "default")
     console.print(title)
-    console.print(f"seen {finding.first_seen} … {finding.last_seen}", style="dim", highlight=False)
-    _section(console, "Why", [f"{one.weight:5.0%}  {one.says}" for one in finding.reasons])
+    seen = f"seen {_minute(finding.first_seen)} to {_minute(finding.last_seen)} UTC"
+    console.print(seen, style="dim", highlight=False)
+    weighty = [one for one in finding.reasons if one.weight >= LEAST_WEIGHT]
+    _section(console, "Why (share of the score)", [_weighed(one) for one in weighty])
+    others = [f"      {one.says}" for one in finding.reasons if one.weight < LEAST_WEIGHT]
+    _section(console, "Seen too, and adds nothing to the score", others)
     tried = [
         f"{'fits ' if one.match else 'no   '} {one.name}: {one.says}"
         for one in finding.benign_explanations
     ]
     _section(console, "Benign explanations tried", tried)
     _section(console, "Not seen", finding.blind_spots)
-    agents = [
-        f"{one.address}  AS{one.origin_asn or '?'} {one.organisation or ''}  "
-        f"{one.country or '?'}  {one.evidence}  {one.first_seen} … {one.last_seen}"
-        for one in finding.agent_list
-    ]
-    _section(console, f"Addresses ({len(agents)})", agents)
-    _section(console, f"Clients who asked ({finding.n_clients})", finding.client_list)
+    clients = ", ".join(map(visible, finding.client_list))
+    _section(console, f"Clients who asked ({finding.n_clients})", [clients] if clients else [])
+    agents = sorted(finding.agent_list, key=lambda one: (one.last_seen, one.address), reverse=True)
+    _agents(console, agents)
     known = [f"{name} = {value}" for name, value in features.items() if value is not None]
     _section(console, "Features", known)
+
+
+LEAST_WEIGHT = 0.005
+"""Reasons below show as 0 %."""
+
+
+def _weighed(reason: Reason) -> str:
+    return f"{reason.weight:4.0%}  {reason.says}"
+
+
+def _agents(console: Console, agents: list[Agent]) -> None:
+    """Addresses in columns, those seen last first."""
+    if not agents:
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    longest = max(len(one.address) for one in agents)
+    fixed = (("address", longest), ("evidence", 8), ("last seen", 16), ("first seen", 16))
+    for column, width in fixed:
+        table.add_column(column, no_wrap=True, min_width=width)
+    table.add_column("country", no_wrap=True)
+    table.add_column("AS", no_wrap=True, overflow="ellipsis")
+    for one in agents:
+        system = f"{one.origin_asn or '?'} {visible(one.organisation or '')}".strip()
+        times = (_minute(one.last_seen), _minute(one.first_seen))
+        cells = (one.address, one.evidence, *times, one.country or "?", system)
+        table.add_row(*map(Text, cells))
+    console.print(Text(f"Addresses ({len(agents)}): victims' machines, not to be blocked", "bold"))
+    console.print(Padding(table, (0, 0, 0, 2)))
+
+
+def _minute(time: str | None) -> str:
+    return time[:16].replace("T", " ") if time else "?"
 
 
 def _section(console: Console, title: str, lines: list[str]) -> None:
