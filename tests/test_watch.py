@@ -22,7 +22,6 @@ from dnstap_pb import Dnstap as Event
 from conftest import Cli, a_response
 from live_servers import READY, START, Tap, control, flux, frame, pool, static, until
 from unflux.share import rpz
-from unflux.watch import loop
 from unflux.watch.config import WatchConfig
 from unflux.watch.log import Log
 from unflux.watch.loop import Watch
@@ -423,7 +422,8 @@ def test_a_clock_that_is_set_loses_neither_history_nor_blocks(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: int
 ) -> None:
     clock = Stepped()
-    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr("unflux.watch.clock.time", clock)
+    monkeypatch.setattr("unflux.watch.loop.time", clock)
     watch = make()
     tap = Tap(tmp_path / "tap.sock")
     tap.send(events("www.flux.test.", flux, 6))

@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from unflux.detect import Finding
+from unflux.detect.base import DOUBLE_FLUX, NS_FLUX
+
 ACTIONS = ("nxdomain", "nodata", "garden", "monitor")
 """What a listed name gets: no such name, no such record, the walled garden, or only a log line."""
 QNAME, NSDNAME, ADDRESS = "qname", "nsdname", "ip"
@@ -69,6 +72,15 @@ class Record:
     def key(self) -> tuple[str, str, str]:
         """What makes two records the same record."""
         return (self.owner, self.rdtype, self.rdata)
+
+
+def trigger_of(finding: Finding) -> str:
+    """What to list of a finding: its name, or its zone where that is served by flux agents."""
+    zone, domain = finding.zone, finding.registered_domain
+    own_zone = zone and domain and (zone == domain or zone.endswith(f".{domain}"))
+    if finding.verdict in (DOUBLE_FLUX, NS_FLUX) and zone and own_zone:
+        return zone
+    return finding.name
 
 
 def serial_at(now_s: int, previous: int | None) -> int:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import msgspec
 
 from unflux.detect import Finding
-from unflux.detect.base import DOUBLE_FLUX, NS_FLUX
 from unflux.share import rpz
 
 CONFIDENCES = ("low", "medium", "high")
@@ -103,7 +102,7 @@ class Blocklist:
         order = CONFIDENCES.index
         checks = {
             "verdict": not finding.is_flux,
-            "allowlist": any(map(self.is_allowed, (finding.name, self._trigger(finding)))),
+            "allowlist": any(map(self.is_allowed, (finding.name, rpz.trigger_of(finding)))),
             "benign_explanation": any(one.match for one in finding.benign_explanations),
             "score": finding.score < self.rules.min_score,
             "confidence": order(finding.confidence) < order(self.rules.min_confidence),
@@ -117,7 +116,7 @@ class Blocklist:
         if reason is not None:
             self.n_refused[reason] = self.n_refused.get(reason, 0) + 1
             return Decision("refused", reason)
-        trigger = self._trigger(finding)
+        trigger = rpz.trigger_of(finding)
         known = self.blocks.get((rpz.QNAME, trigger))
         if known is None and (wider := self._wider(trigger)):
             return Decision("covered", wider.trigger, wider)
@@ -157,14 +156,6 @@ class Blocklist:
     def covering(self, name: str) -> Block | None:
         """The block that a name falls under."""
         return self.blocks.get((rpz.QNAME, name)) or self._wider(name)
-
-    def _trigger(self, finding: Finding) -> str:
-        """The name itself, or its whole zone where its name servers are flux agents."""
-        zone, domain = finding.zone, finding.registered_domain
-        own_zone = zone and domain and (zone == domain or zone.endswith(f".{domain}"))
-        if finding.verdict in (DOUBLE_FLUX, NS_FLUX) and zone and own_zone:
-            return zone
-        return finding.name
 
     def _wider(self, name: str) -> Block | None:
         labels = name.split(".")

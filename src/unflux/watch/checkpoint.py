@@ -6,6 +6,7 @@ one before; because sightings are mergeable, the parts together are the window.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -81,15 +82,14 @@ class Checkpoints:
         window.judge_all()
         return n_rows
 
-    def _read(self, files: list[Path], options: ReadOptions) -> list[Reducer]:
-        made = []
+    def _read(self, files: list[Path], options: ReadOptions) -> Iterator[Reducer]:
+        """One reducer a file: a damaged one is passed over."""
         for path in files:
             reducer = Reducer()
             source = sources.choose(path)
             if not isinstance(source, str):
                 source.read(path, reducer, options, Progress())
-                made.append(reducer)
-        return made
+                yield reducer
 
 
 def _day(part: str) -> str:

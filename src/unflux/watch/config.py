@@ -12,6 +12,7 @@ from typing import Any
 
 from unflux import detect
 from unflux.share import rpz
+from unflux.sources.base import client_key_of
 from unflux.watch.blocks import CONFIDENCES
 from unflux.watch.outlets import open_outlet
 from unflux.watch.zone_server import TsigKey
@@ -251,6 +252,8 @@ def _serving(config: WatchConfig) -> None:
 def _files(config: WatchConfig) -> None:
     if config.allow:
         read_allowlist(Path(config.allow))
+    if config.client_key:
+        client_key_of(Path(config.client_key))
     for name in ("rpz", "state"):
         value = getattr(config, name)
         if value and not Path(value).absolute().parent.is_dir():

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from unflux._native import Live, Window
 from unflux.detect import Finding
 from unflux.errors import Unavailable, UnfluxError
 from unflux.share import rpz
-from unflux.watch import alerts, inlets, service
+from unflux.sources.base import client_key_of
+from unflux.watch import alerts, inlets, measures, service
 from unflux.watch import config as settings
 from unflux.watch.blocks import (
     Blocklist,
@@ -28,8 +28,9 @@ from unflux.watch.blocks import (
     exclusive_servers,
 )
 from unflux.watch.checkpoint import Batches, Checkpoints
+from unflux.watch.clock import Clock
 from unflux.watch.config import WatchConfig
-from unflux.watch.health import HealthServer, Numbers, label
+from unflux.watch.health import HealthServer, Numbers
 from unflux.watch.judging import Judge, Judgements
 from unflux.watch.log import Log
 from unflux.watch.outlets import Outlet, open_outlet
@@ -40,7 +41,6 @@ US = 1_000_000
 HOUR_S = 3600
 FUTURE_S = 300
 """What is stamped later than this after now is left out: somebody's clock is wrong."""
-STEP_S = 5.0
 BASE_BYTES = 350 << 20
 """What the program takes before it has seen anything (libraries, engine, buffers)."""
 STATE_SHARE = 0.5
@@ -51,31 +51,6 @@ STALLED_S = 30.0
 MAX_PENDING = 5
 """Parts that could not be saved and are kept to be tried again."""
 MAX_FLUX_NAMES = 200_000
-
-
-@dataclass(slots=True)
-class Clock:
-    """Wall time (or the stream's), and whether somebody set it."""
-
-    kind: str
-    stream_us: int = 0
-    _wall_s: float = field(default_factory=time.time)
-    _boot_s: float = field(default_factory=lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
-    steady_s: float = field(default_factory=time.time)
-    """Wall time at the start and what has passed since, whatever was set meanwhile."""
-
-    def now_us(self) -> int:
-        """Microseconds since the epoch."""
-        return self.stream_us if self.kind == "stream" else time.time_ns() // 1000
-
-    def step_s(self) -> float:
-        """By how much the clock was set since the last call, 0 if it was not."""
-        wall_s, boot_s = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
-        passed_s = boot_s - self._boot_s
-        step_s = (wall_s - self._wall_s) - passed_s
-        self._wall_s, self._boot_s = wall_s, boot_s
-        self.steady_s += passed_s
-        return step_s if abs(step_s) >= STEP_S else 0.0
 
 
 class Watch:
@@ -183,9 +158,7 @@ class Watch:
         config = self.config
         key = None
         if config.clients == "pseudonymise":
-            from unflux.cli.common import _client_key
-
-            key = _client_key(Path(config.client_key) if config.client_key else None)
+            key = client_key_of(Path(config.client_key) if config.client_key else None)
         self.live = Live(
             clients=config.clients,
             client_key=key,
@@ -491,42 +464,7 @@ class Watch:
 
     def metrics(self) -> Numbers:
         """For `/metrics`."""
-        size, counters = self.size, self.live.counters()
-        numbers: dict[str, float] = {}
-        for name, value in counters.items():
-            gauge = name in ("producers", "queued_bytes")
-            numbers[f"unflux_watch_{name}{'' if gauge else '_total'}"] = value
-        for name, value in size.items():
-            numbers[f"unflux_watch_window_{name}"] = value
-        for name, value in self.books.items():
-            kind, _, rest = name.partition(":")
-            labels = f'{{kind="{label(rest)}"}}' if rest else ""
-            numbers[f"unflux_watch_{kind}_total{labels}"] = value
-        for name, value in self.counts.items():
-            if name != "frames_dropped":
-                numbers[f"unflux_watch_{name}_total"] = value
-        for name in ("benign_names", "other_names"):
-            labels = f'{{class="{name.removesuffix("_names")}"}}'
-            numbers[f"unflux_watch_evicted_names_total{labels}"] = self.evicted[name]
-        for verdict, value in self.verdicts.items():
-            numbers[f'unflux_watch_findings_total{{verdict="{verdict}"}}'] = value
-        for why, value in self.blocklist.n_refused.items():
-            numbers[f'unflux_watch_not_blocked_total{{why="{why}"}}'] = value
-        for at, outlet in enumerate(self.outlets):
-            for name, value in outlet.counters().items():
-                numbers[f'unflux_watch_outlet_{name}_total{{outlet="{at}"}}'] = value
-        for at, follower in enumerate(self.followers):
-            numbers[f'unflux_watch_follow_rotations_total{{log="{at}"}}'] = follower.n_rotations
-        for reader in self.interfaces:
-            numbers["unflux_watch_packets_total"] = reader.n_packets
-            numbers["unflux_watch_packets_dropped_total"] = reader.n_dropped
-        numbers |= self.publisher.metrics()
-        numbers["unflux_watch_blocks"] = len(self.blocklist.blocks)
-        numbers["unflux_watch_flux_names"] = len(self.flux)
-        numbers["unflux_watch_round_seconds"] = self.tick_took_s
-        numbers["unflux_watch_resident_bytes"] = service.resident_bytes()
-        numbers["unflux_watch_state_budget_bytes"] = self.state_bytes
-        return numbers
+        return measures.numbers(self)
 
 
 def _as_dict(config: WatchConfig) -> dict[str, Any]:
