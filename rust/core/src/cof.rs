@@ -218,17 +218,17 @@ mod tests {
         );
         assert_eq!((report.decoded, report.records), (1, 2));
         assert_eq!((buckets[0].hour, buckets[0].rows.len()), (2, 2));
-        assert_eq!(buckets[0].activity[0].answers_max, 2);
+        assert_eq!(buckets[0].activity.answers_max, [2]);
         let (_, _, buckets) =
             reduce(r#"{"rrname":"a.test","rrtype":"NS","rdata":"ns.test","time_first":1,"time_last":1}"#);
-        assert_eq!((buckets[0].seen(0).count_raw, buckets[0].activity.len()), (1, 0));
+        assert_eq!((buckets[0].rows.count_raw[0], buckets[0].activity.len()), (1, 0));
     }
 
     #[test]
     fn the_frame_of_dnsdb_is_taken_off() {
         let row = r#"{"obj":{"count":2,"zone_time_first":1,"zone_time_last":2,"rrname":"a.test.","rrtype":"NS","bailiwick":"test.","rdata":["ns.test."]}}"#;
         let (_, report, buckets) = reduce(row);
-        assert_eq!((report.records, buckets[0].seen(0).count_raw), (1, 2));
+        assert_eq!((report.records, buckets[0].rows.count_raw[0]), (1, 2));
         let (_, report, _) = reduce(r#"{"cond":"limited","msg":"Result limit reached"}"#);
         assert_eq!((report.items, report.oddities["answer_limited_by_server"].count), (1, 1));
         assert_eq!(reduce(r#"{"cond":null}"#).0, Err(Malformed::MissingField));

@@ -7,6 +7,8 @@
 //! counts, name by name, what features are made of. No Python, no sockets and no clock in this
 //! crate; untrusted bytes are only read through checked slices.
 
+pub mod activity;
+pub mod agents;
 pub mod answers;
 pub mod capture;
 pub mod chunks;
@@ -35,6 +37,7 @@ pub mod rdtype;
 pub mod reduce;
 pub mod report;
 pub mod rollup;
+pub mod rows;
 pub mod sightings;
 pub mod source;
 pub mod streams;

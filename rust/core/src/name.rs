@@ -20,7 +20,7 @@ const MAX_JUMPS: usize = 127;
 /// so a loop is impossible, and at most 127 of them are followed.
 pub fn read(wire: &[u8], pos: usize, out: &mut Vec<u8>) -> Result<usize, Malformed> {
     let start = out.len();
-    let mut at = pos;
+    let (mut at, mut run) = (pos, pos); // labels from `run` on are not copied yet
     let mut floor = pos;
     let mut next = None;
     let mut jumps = 0;
@@ -28,17 +28,18 @@ pub fn read(wire: &[u8], pos: usize, out: &mut Vec<u8>) -> Result<usize, Malform
         let length = usize::from(*wire.get(at).ok_or(Malformed::ShortMessage)?);
         match length {
             0 => {
-                out.push(0);
+                out.extend_from_slice(&wire[run..=at]);
                 out[start..].make_ascii_lowercase(); // length bytes are below b'A'
                 return Ok(next.unwrap_or(at + 1));
             }
             1..=MAX_LABEL => {
-                let label = wire.get(at..at + 1 + length).ok_or(Malformed::ShortMessage)?;
-                if out.len() - start + label.len() >= MAX_NAME {
+                at += 1 + length;
+                if at > wire.len() {
+                    return Err(Malformed::ShortMessage);
+                }
+                if out.len() - start + (at - run) >= MAX_NAME {
                     return Err(Malformed::NameLength);
                 }
-                out.extend_from_slice(label);
-                at += 1 + length;
             }
             0xC0.. => {
                 let low = *wire.get(at + 1).ok_or(Malformed::ShortMessage)?;
@@ -50,9 +51,10 @@ pub fn read(wire: &[u8], pos: usize, out: &mut Vec<u8>) -> Result<usize, Malform
                 if jumps > MAX_JUMPS {
                     return Err(Malformed::PointerLoop);
                 }
+                out.extend_from_slice(&wire[run..at]);
                 next.get_or_insert(at + 2);
                 floor = target;
-                at = target;
+                (at, run) = (target, target);
             }
             _ => return Err(Malformed::LabelType),
         }

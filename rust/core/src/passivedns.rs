@@ -246,19 +246,19 @@ mod tests {
             assert!(is_passivedns(line.as_bytes()));
             let (_, report, buckets) = read(line);
             assert_eq!((report.decoded, report.records), (1, 1));
-            let seen = buckets[0].seen(0);
-            assert_eq!((seen.time_last, seen.count_raw), (1_322_849_924_408_856, 5));
-            assert_eq!(buckets[0].rows[0].ttl_max, 46587);
+            let rows = &buckets[0].rows;
+            assert_eq!((rows.time_last[0], rows.count_raw[0]), (1_322_849_924_408_856, 5));
+            assert_eq!(buckets[0].rows.ttl_max[0], 46587);
         }
         let (_, _, buckets) = read("1322849924||198.18.0.1||198.18.0.53||IN||a.test.||A||198.18.1.1||60");
-        assert_eq!((buckets[0].seen(0).count_raw, buckets[0].rows[0].ttl_max), (1, 60));
+        assert_eq!((buckets[0].rows.count_raw[0], buckets[0].rows.ttl_max[0]), (1, 60));
     }
 
     #[test]
     fn a_failure_is_activity_and_what_is_cut_short_is_counted() {
         let (_, report, buckets) = read("1.5||198.18.0.1||198.18.0.53||IN||gone.test.||A||NXDOMAIN||0||1");
         assert_eq!((report.decoded, report.records), (1, 0));
-        assert_eq!(buckets[0].failures_of(&buckets[0].activity[0])[Failure::NxDomain as usize], 1);
+        assert_eq!(buckets[0].activity.failures_of(0)[Failure::NxDomain as usize], 1);
         let (_, report, _) = read("1.5||198.18.0.1||198.18.0.53||IN||a.test.||TXT||\"a||b\"||60||1");
         assert_eq!((report.decoded, report.records_left_out[CUT_SHORT].count), (1, 1));
     }

@@ -228,7 +228,7 @@ impl<'a> Places<'a> {
 }
 
 /// The columns of one hour's sightings.
-struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     owner: &'a Int32Array,
     rdtype: &'a PrimitiveArray<UInt16Type>,
     rdata: &'a Int32Array,
@@ -249,12 +249,15 @@ struct Kinds {
     cname: Option<u16>,
 }
 
-fn primitive<'a, T: ArrowPrimitiveType>(batch: &'a RecordBatch, name: &str) -> Result<&'a PrimitiveArray<T>, String> {
+pub(crate) fn primitive<'a, T: ArrowPrimitiveType>(
+    batch: &'a RecordBatch,
+    name: &str,
+) -> Result<&'a PrimitiveArray<T>, String> {
     let column = batch.column_by_name(name).ok_or_else(|| format!("column {name} is missing"))?;
     column.as_primitive_opt::<T>().ok_or_else(|| format!("column {name} is {}", column.data_type()))
 }
 
-fn keys<'a, T: arrow_array::types::ArrowDictionaryKeyType>(
+pub(crate) fn keys<'a, T: arrow_array::types::ArrowDictionaryKeyType>(
     batch: &'a RecordBatch,
     name: &str,
 ) -> Result<(&'a PrimitiveArray<T>, &'a StringArray), String> {
@@ -266,7 +269,7 @@ fn keys<'a, T: arrow_array::types::ArrowDictionaryKeyType>(
 }
 
 impl<'a> Columns<'a> {
-    fn new(batch: &'a RecordBatch) -> Result<Self, String> {
+    pub(crate) fn new(batch: &'a RecordBatch) -> Result<Self, String> {
         let (rdtype, types) = keys::<UInt16Type>(batch, "rdtype")?;
         let kind = |name: &str| types.iter().position(|known| known == Some(name)).map(|at| at as u16);
         Ok(Columns {
@@ -288,7 +291,7 @@ impl<'a> Columns<'a> {
 }
 
 /// Rows by name: a counting sort of row numbers, in the order of the batches inside a name.
-struct Groups<'a> {
+pub(crate) struct Groups<'a> {
     batches: Vec<Columns<'a>>,
     /// Row number at which each batch begins.
     starts: Vec<u32>,
@@ -301,7 +304,7 @@ struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    fn new(batches: Vec<Columns<'a>>, n_names: usize) -> Result<Self, String> {
+    pub(crate) fn new(batches: Vec<Columns<'a>>, n_names: usize) -> Result<Self, String> {
         let total: usize = batches.iter().map(|batch| batch.owner.len()).sum();
         u32::try_from(total).map_err(|_| "more than 2^32 sightings at once".to_owned())?;
         let mut ends = vec![0u32; n_names];
@@ -338,17 +341,32 @@ impl<'a> Groups<'a> {
         Ok(Groups { batches, starts, block_batch, rows, ends, times })
     }
 
-    fn of(&self, name: usize) -> &[u32] {
+    /// Numbers of a name's rows.
+    pub(crate) fn of(&self, name: usize) -> &[u32] {
         let start = if name == 0 { 0 } else { self.ends[name - 1] };
         &self.rows[start as usize..self.ends[name] as usize]
     }
 
-    fn at(&self, row: u32) -> (&Columns<'a>, usize) {
+    /// The batch of a row, and its place there.
+    pub(crate) fn place(&self, row: u32) -> (usize, usize) {
         let mut batch = self.block_batch[(row >> BLOCK_BITS) as usize] as usize;
         while self.starts.get(batch + 1).is_some_and(|start| *start <= row) {
             batch += 1;
         }
-        (&self.batches[batch], (row - self.starts[batch]) as usize)
+        (batch, (row - self.starts[batch]) as usize)
+    }
+
+    fn at(&self, row: u32) -> (&Columns<'a>, usize) {
+        let (batch, row) = self.place(row);
+        (&self.batches[batch], row)
+    }
+
+    /// Number of the rdata, first and last time, when a row is about an address.
+    pub(crate) fn address(&self, batch: usize, row: usize) -> Option<(u32, i64, i64)> {
+        let batch = &self.batches[batch];
+        let rdtype = Some(batch.rdtype.value(row));
+        (rdtype == batch.kinds.a || rdtype == batch.kinds.aaaa)
+            .then(|| (batch.rdata.value(row) as u32, batch.time_first.value(row), batch.time_last.value(row)))
     }
 
     /// Bring in what gathering the rows of some names will touch: plain loads that do not wait

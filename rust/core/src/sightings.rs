@@ -8,7 +8,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use arrow_array::builder::{Int32Builder, ListBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Int8Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type,
@@ -17,14 +16,17 @@ use arrow_array::{
     Array, ArrayRef, DictionaryArray, Int8Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt16Array, UInt32Array, UInt64Array,
 };
+use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{ArrowError, DataType, Field};
 
+use crate::activity::Activities;
 use crate::link::Address;
 use crate::message::{Message, Rdata};
 use crate::name;
 use crate::rdtype::{self, rdtype_code, rdtype_text};
-use crate::reduce::{Bucket, FAILURE_NAMES, HOUR_US, N_FAILURES, Reducer, Row, SavedActivity, Seen, Sighting, Vantage};
+use crate::reduce::{Bucket, FAILURE_NAMES, HOUR_US, N_FAILURES, Reducer, SavedActivity, Seen, Sighting, Vantage};
 use crate::report::{Malformed, Report};
+use crate::rows::Rows;
 use crate::table::Tables;
 use crate::text::{self, in_calendar};
 
@@ -50,7 +52,9 @@ pub fn export(reducer: Reducer, threads: usize) -> Result<Reduced, ArrowError> {
     let work = || -> Result<Vec<(usize, RecordBatch, RecordBatch)>, ArrowError> {
         let mut done = Vec::new();
         while let Some((place, bucket)) = queue.lock().ok().and_then(|mut queue| queue.next()) {
-            done.push((place, sightings_batch(&bucket, &dictionaries)?, activity_batch(&bucket, &dictionaries)?));
+            let Bucket { hour, rows, activity, .. } = bucket;
+            let activity = activity_batch(hour, activity, &dictionaries, tables.clients())?;
+            done.push((place, sightings_batch(rows, &dictionaries)?, activity));
         }
         Ok(done)
     };
@@ -81,8 +85,7 @@ impl Dictionaries {
         let mut rdtype_index = vec![None; 1 << 16];
         let mut seen = Vec::new();
         for bucket in buckets {
-            let types = bucket.rows.iter().map(|row| row.rdtype);
-            for rdtype in types.chain(bucket.activity.iter().map(|row| row.rdtype)) {
+            for rdtype in bucket.rows.rdtype.iter().chain(&bucket.activity.rdtype).copied() {
                 if rdtype_index[usize::from(rdtype)].is_none() {
                     rdtype_index[usize::from(rdtype)] = Some(seen.len() as u16); // 2^16 types at most
                     seen.push(rdtype_text(rdtype));
@@ -101,18 +104,17 @@ impl Dictionaries {
         }
     }
 
-    fn named(&self, ids: Vec<i32>) -> Result<ArrayRef, ArrowError> {
-        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(Int32Array::from(ids), self.names.clone())?))
+    fn keyed(&self, ids: Vec<i32>, values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(Int32Array::from(ids), values.clone())?))
     }
 
-    fn typed(&self, types: impl Iterator<Item = u16>) -> Result<ArrayRef, ArrowError> {
-        let keys = UInt16Array::from_iter(types.map(|rdtype| self.rdtype_index[usize::from(rdtype)]));
+    fn typed(&self, types: &[u16]) -> Result<ArrayRef, ArrowError> {
+        let keys = UInt16Array::from_iter(types.iter().map(|rdtype| self.rdtype_index[usize::from(*rdtype)]));
         Ok(Arc::new(DictionaryArray::<UInt16Type>::try_new(keys, self.rdtypes.clone())?))
     }
 
-    fn seen_from(&self, vantages: impl Iterator<Item = Vantage>) -> Result<ArrayRef, ArrowError> {
-        let keys = Int8Array::from_iter_values(vantages.map(|vantage| vantage as i8));
-        Ok(Arc::new(DictionaryArray::<Int8Type>::try_new(keys, self.vantages.clone())?))
+    fn seen_from(&self, vantages: Vec<i8>) -> Result<ArrayRef, ArrowError> {
+        Ok(Arc::new(DictionaryArray::<Int8Type>::try_new(Int8Array::from(vantages), self.vantages.clone())?))
     }
 }
 
@@ -127,78 +129,76 @@ fn strings(n: usize, present: impl Fn(u32, &mut String)) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
-    Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
+fn times(values: Vec<i64>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
+}
+
+fn integers(values: Vec<i64>) -> ArrayRef {
+    Arc::new(Int64Array::from(values))
 }
 
 fn counts(values: impl Iterator<Item = u64>) -> ArrayRef {
-    Arc::new(Int64Array::from_iter_values(values.map(|value| i64::try_from(value).unwrap_or(i64::MAX))))
+    integers(values.map(|value| i64::try_from(value).unwrap_or(i64::MAX)).collect())
 }
 
-fn sightings_batch(bucket: &Bucket, dictionaries: &Dictionaries) -> Result<RecordBatch, ArrowError> {
-    let rows = &bucket.rows;
-    let seen = || (0..rows.len()).map(|place| bucket.seen(place));
-    let rdata = Int32Array::from_iter_values(bucket.rdata.iter().map(|code| *code as i32));
-    let ttl = |pick: fn(&Row) -> u32| -> ArrayRef {
-        if rows.iter().all(Row::has_ttl) {
-            return Arc::new(UInt32Array::from_iter_values(rows.iter().map(pick)));
-        }
-        Arc::new(rows.iter().map(|row| row.has_ttl().then(|| pick(row))).collect::<UInt32Array>())
-    };
+fn bits(values: Vec<u64>) -> ArrayRef {
+    Arc::new(UInt64Array::from(values))
+}
+
+fn sightings_batch(rows: Rows, dictionaries: &Dictionaries) -> Result<RecordBatch, ArrowError> {
+    let known: Vec<bool> = (0..rows.len()).map(|place| rows.has_ttl(place)).collect();
+    let known = known.contains(&false).then(|| NullBuffer::from(known));
+    let ttl = |values: Vec<u32>| -> ArrayRef { Arc::new(UInt32Array::new(values.into(), known.clone())) };
     RecordBatch::try_from_iter_with_nullable([
-        ("owner", dictionaries.named(rows.iter().map(|row| row.owner as i32).collect())?, false),
-        ("rdtype", dictionaries.typed(rows.iter().map(|row| row.rdtype))?, false),
-        (
-            "rdata",
-            Arc::new(DictionaryArray::<Int32Type>::try_new(rdata, dictionaries.rdata.clone())?) as ArrayRef,
-            false,
-        ),
-        ("time_first", times(seen().map(|seen| seen.time_first)), false),
-        ("time_last", times(seen().map(|seen| seen.time_last)), false),
-        ("count_raw", counts(seen().map(|seen| seen.count_raw)), false),
-        ("ttl_max", ttl(|row| row.ttl_max), true),
-        ("ttl_min", ttl(|row| row.ttl_min), true),
-        ("vantage", dictionaries.seen_from(rows.iter().map(|row| row.vantage))?, false),
-        ("fresh_minutes", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.fresh_minutes))), false),
+        ("owner", dictionaries.keyed(rows.owner, &dictionaries.names)?, false),
+        ("rdtype", dictionaries.typed(&rows.rdtype)?, false),
+        ("rdata", dictionaries.keyed(rows.rdata, &dictionaries.rdata)?, false),
+        ("time_first", times(rows.time_first), false),
+        ("time_last", times(rows.time_last), false),
+        ("count_raw", integers(rows.count_raw), false),
+        ("ttl_max", ttl(rows.ttl_max), true),
+        ("ttl_min", ttl(rows.ttl_min), true),
+        ("vantage", dictionaries.seen_from(rows.vantage)?, false),
+        ("fresh_minutes", bits(rows.fresh_minutes), false),
     ])
 }
 
-fn activity_batch(bucket: &Bucket, dictionaries: &Dictionaries) -> Result<RecordBatch, ArrowError> {
-    let rows = &bucket.activity;
-    let mut columns = vec![
-        ("owner", dictionaries.named(rows.iter().map(|row| row.owner as i32).collect())?, false),
-        ("rdtype", dictionaries.typed(rows.iter().map(|row| row.rdtype))?, false),
-        ("bucket", times(rows.iter().map(|_| bucket.hour * HOUR_US)), false),
-        ("vantage", dictionaries.seen_from(rows.iter().map(|row| row.vantage))?, false),
-        ("responses", counts(rows.iter().map(|row| row.responses)), false),
-        (
-            "fresh_minutes",
-            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.fresh_minutes))) as ArrayRef,
-            false,
-        ),
-        ("answers_sum", counts(rows.iter().map(|row| row.answers_sum)), false),
-        ("answers_max", counts(rows.iter().map(|row| u64::from(row.answers_max))), false),
+fn activity_batch(
+    hour: i64,
+    rows: Activities,
+    dictionaries: &Dictionaries,
+    clients: &[Address],
+) -> Result<RecordBatch, ArrowError> {
+    let n = rows.len();
+    let n_clients = counts((0..n).map(|place| rows.n_clients(place, clients)));
+    let none = (!rows.has_failures()).then(|| integers(vec![0; n]));
+    let failures = FAILURE_NAMES.into_iter().enumerate().map(|(index, name)| {
+        let column = none.clone().unwrap_or_else(|| counts((0..n).map(|place| rows.failures_of(place)[index])));
+        (name, column, false)
+    });
+    let mut columns: Vec<(&str, ArrayRef, bool)> = failures.collect();
+    columns.extend([
+        ("n_clients", n_clients, false),
+        ("clients", Arc::new(client_lists(rows.clients_end, rows.clients, dictionaries)?) as ArrayRef, false),
+    ]);
+    let first = [
+        ("owner", dictionaries.keyed(rows.owner, &dictionaries.names)?, false),
+        ("rdtype", dictionaries.typed(&rows.rdtype)?, false),
+        ("bucket", times(vec![hour * HOUR_US; n]), false),
+        ("vantage", dictionaries.seen_from(rows.vantage)?, false),
+        ("responses", integers(rows.responses), false),
+        ("fresh_minutes", bits(rows.fresh_minutes), false),
+        ("answers_sum", integers(rows.answers_sum), false),
+        ("answers_max", counts(rows.answers_max.into_iter().map(u64::from)), false),
     ];
-    for (index, name) in FAILURE_NAMES.into_iter().enumerate() {
-        columns.push((name, counts(rows.iter().map(|row| bucket.failures_of(row)[index])), false));
-    }
-    columns.push(("n_clients", counts(rows.iter().map(|row| bucket.n_clients(row))), false));
-    columns.push(("clients", Arc::new(client_lists(bucket, dictionaries)?), false));
-    RecordBatch::try_from_iter_with_nullable(columns)
+    RecordBatch::try_from_iter_with_nullable(first.into_iter().chain(columns))
 }
 
-fn client_lists(bucket: &Bucket, dictionaries: &Dictionaries) -> Result<ListArray, ArrowError> {
-    let mut builder = ListBuilder::new(Int32Builder::new());
-    for row in &bucket.activity {
-        for id in bucket.clients_of(row) {
-            builder.values().append_value(id as i32);
-        }
-        builder.append(true);
-    }
-    let (_, offsets, ids, _) = builder.finish().into_parts();
-    let values =
-        DictionaryArray::<Int32Type>::try_new(ids.as_primitive::<Int32Type>().clone(), dictionaries.clients.clone())?;
+fn client_lists(ends: Vec<i32>, ids: Vec<u32>, dictionaries: &Dictionaries) -> Result<ListArray, ArrowError> {
+    let keys = Int32Array::from_iter_values(ids.into_iter().map(|id| id as i32));
+    let values = DictionaryArray::<Int32Type>::try_new(keys, dictionaries.clients.clone())?;
     let field = Field::new("item", values.data_type().clone(), false);
+    let offsets = OffsetBuffer::new(std::iter::once(0).chain(ends).collect::<Vec<i32>>().into());
     ListArray::try_new(Arc::new(field), offsets, Arc::new(values), None)
 }
 

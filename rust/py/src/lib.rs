@@ -11,7 +11,9 @@ use arrow_pyarrow::{PyArrowType, ToPyArrow};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use unflux_core::{answers, clients, compose, enrich, formats, input, reduce, report, rollup, sightings, source};
+use unflux_core::{
+    agents, answers, clients, compose, enrich, formats, input, reduce, report, rollup, sightings, source,
+};
 
 type Batch = PyArrowType<RecordBatch>;
 type Batches<'py> = Vec<Bound<'py, PyAny>>;
@@ -320,6 +322,34 @@ fn roll_up<'py>(
     rolled.map_err(PyValueError::new_err)?.to_pyarrow(py)
 }
 
+/// Agents of names as JSON arrays; None for a name without addresses.
+///
+/// `names`, `is_flux` and `rotates` have an entry per name, each name once.
+#[pyfunction]
+#[pyo3(name = "agents")]
+fn agents_of<'py>(
+    py: Python<'py>,
+    sightings: Vec<Batch>,
+    places: Batch,
+    names: Vec<u32>,
+    is_flux: Vec<bool>,
+    rotates: Vec<bool>,
+) -> PyResult<Vec<Option<Bound<'py, PyBytes>>>> {
+    if names.len() != is_flux.len() || names.len() != rotates.len() {
+        return Err(PyValueError::new_err("names, is_flux and rotates must have the same length"));
+    }
+    let flags = is_flux.into_iter().zip(rotates);
+    let accused: Vec<agents::Accused> = names
+        .into_iter()
+        .zip(flags)
+        .map(|(name, (is_flux, rotates))| agents::Accused { name, is_flux, rotates })
+        .collect();
+    let batches: Vec<RecordBatch> = sightings.into_iter().map(|batch| batch.0).collect();
+    let mut agents = py.detach(|| agents::Agents::new(&batches, &places.0, &accused)).map_err(PyValueError::new_err)?;
+    // One by one: all of them twice, here and in Python, would be hundreds of megabytes.
+    Ok(accused.into_iter().map(|one| py.detach(|| agents.json(one)).map(|json| PyBytes::new(py, &json))).collect())
+}
+
 /// Rows of the answers table as bytes: records of a pcap file, frames of dnstap, rows of Zeek's log.
 ///
 /// The rows of one response must stand together. Raises ValueError for what cannot be written.
@@ -366,6 +396,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(head, module)?)?;
     module.add_function(wrap_pyfunction!(locate, module)?)?;
     module.add_function(wrap_pyfunction!(roll_up, module)?)?;
+    module.add_function(wrap_pyfunction!(agents_of, module)?)?;
     module.add_function(wrap_pyfunction!(composed, module)?)?;
     module.add_function(wrap_pyfunction!(zeek_fields, module)?)?;
     module.add_function(wrap_pyfunction!(kinds, module)?)?;

@@ -105,6 +105,11 @@ class Dataset:
 
         Parts that it replaces stop counting in the same step, and are then deleted.
         """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not self.is_at(self.directory):
+            self._name(
+                self.manifest
+            )  # killed before its first part is whole, it is a dataset still
         number = 1 + max((int(part[-13:-8]) for part in self.manifest.parts), default=-1)
         written = []
         for name, table in (
@@ -116,20 +121,23 @@ class Dataset:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_table(rows, path)
                 written.append(path)
-        self.directory.mkdir(parents=True, exist_ok=True)
         parts = [path.relative_to(self.directory).as_posix() for path in written]
         gone = set(replacing)
         manifest = Manifest(
             parts=[*(part for part in self.manifest.parts if part not in gone), *parts],
             inputs=[*self.manifest.inputs, *taken_in],
         )
-        encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-        with whole_file(self.directory / MANIFEST) as temporary:
-            temporary.write_bytes(encoded + b"\n")
+        self._name(manifest)
         self.manifest = manifest
         for part in gone:
             (self.directory / part).unlink(missing_ok=True)
         return written
+
+    def _name(self, manifest: Manifest) -> None:
+        """Put a manifest in place, whole."""
+        encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+        with whole_file(self.directory / MANIFEST) as temporary:
+            temporary.write_bytes(encoded + b"\n")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -6,15 +6,21 @@
 //! not have to be judged, and is the first to go when memory runs short. Only evidence that is
 //! *fresh* (a new record, or a new expiry minute of a known one) makes a name wait for judgement.
 
+mod hours;
+
 use std::collections::{HashMap, HashSet};
 
-use super::{
-    Activity, Bucket, Entry, HOUR_US, NONE, RandomState, Reducer, Row, Tables, activity_hash, client_hash, row_hash,
-};
+use foldhash::quality::RandomState;
+
+use super::{Bucket, HOUR_US, Reducer, Seen, Vantage};
+use crate::activity::client_hash;
 use crate::link::Address;
 use crate::name;
 use crate::rdtype;
+use crate::rows::Row as LogRow;
 use crate::table::RDATA_PREFIX;
+use crate::table::{Entry, NONE, Tables};
+use hours::{Activity, Hour, Row, activity_hash, row_hash};
 
 type Numbers<V> = HashMap<u32, V, foldhash::fast::RandomState>;
 
@@ -176,11 +182,29 @@ impl<'a> Translation<'a> {
     }
 
     fn row(&mut self, to: &mut Tables, row: &Row) -> Row {
-        Row { owner: self.name(to, row.owner), raw: self.raw(to, row), ..row.clone() }
+        row.renumbered(self.name(to, row.owner), self.raw(to, row))
+    }
+
+    /// Merge a row of a reducer's activity into `hour`; returns whose it is.
+    fn take_activity(
+        &mut self,
+        to: &mut Tables,
+        state: &RandomState,
+        hour: &mut Hour,
+        from: &Bucket,
+        at: usize,
+    ) -> u32 {
+        let all = &from.activity;
+        let (owner, rdtype) = (self.name(to, all.owner[at] as u32), all.rdtype[at]);
+        let vantage = Vantage::ALL[all.vantage[at] as usize];
+        let ids: Vec<u32> = all.clients_of(at).iter().map(|id| self.client(to, *id)).collect();
+        let place = hour.activity_at(activity_hash(state, owner, rdtype, vantage), owner, rdtype, vantage);
+        hour.take_activity(place, all, at, &ids, (self.from.clients(), to.clients()));
+        owner
     }
 
     /// Merge a row of activity of `from` into `hour`.
-    fn put_activity(&mut self, to: &mut Tables, state: &RandomState, hour: &mut Bucket, from: &Bucket, row: &Activity) {
+    fn put_activity(&mut self, to: &mut Tables, state: &RandomState, hour: &mut Hour, from: &Hour, row: &Activity) {
         let owner = self.name(to, row.owner);
         let ids: Vec<u32> = from.clients_of(row).map(|id| self.client(to, id)).collect();
         let place =
@@ -195,7 +219,7 @@ pub struct Window {
     tables: Tables,
     state: RandomState,
     /// In order; their indexes are alive.
-    hours: Vec<Bucket>,
+    hours: Vec<Hour>,
     names: Vec<NameState>,
     waiting: Vec<u32>,
     /// Name server to zones, zone to name servers, alias to targets.
@@ -240,9 +264,9 @@ impl Window {
         Window { plain, ..Self::default() }
     }
 
-    fn hour_at(hours: &mut Vec<Bucket>, hour: i64) -> usize {
+    fn hour_at(hours: &mut Vec<Hour>, hour: i64) -> usize {
         hours.binary_search_by_key(&hour, |bucket| bucket.hour).unwrap_or_else(|place| {
-            hours.insert(place, Bucket { hour, ..Bucket::default() });
+            hours.insert(place, Hour::new(hour));
             place
         })
     }
@@ -252,30 +276,19 @@ impl Window {
         young.close_all();
         let mut numbers = Translation::new(&young.tables);
         let mut changed = Vec::new();
-        for piece in &young.closed {
+        let second = |time_us: i64| u32::try_from(time_us.div_euclid(1_000_000)).unwrap_or(u32::MAX);
+        for piece in young.closed.values().flatten() {
             let place = Self::hour_at(&mut self.hours, piece.hour);
-            for (at, row) in piece.rows.iter().enumerate() {
+            for (row, seen) in Hour::rows_of(piece, &young.tables) {
                 if self.plain || is_windowed(row.rdtype) {
-                    let row = numbers.row(&mut self.tables, row);
-                    self.fold_row(place, row, piece, at, &mut changed);
+                    let row = numbers.row(&mut self.tables, &row);
+                    self.fold_row(place, row, seen, &mut changed);
+                    self.touch(row.owner, second(seen.time_last));
                 }
             }
-            for row in &piece.activity {
-                let hour = &mut self.hours[place];
-                numbers.put_activity(&mut self.tables, &self.state, hour, piece, row);
-            }
-            if !self.plain {
-                self.names.resize(self.tables.names.len(), NameState::default());
-                let last_s = |seen: i64| u32::try_from(seen.div_euclid(1_000_000)).unwrap_or(u32::MAX);
-                let start = last_s(piece.hour * HOUR_US);
-                for row in &piece.activity {
-                    let name = &mut self.names[numbers.names[row.owner as usize] as usize];
-                    name.last_s = name.last_s.max(start);
-                }
-                for (at, row) in piece.rows.iter().enumerate().filter(|(_, row)| is_windowed(row.rdtype)) {
-                    let name = &mut self.names[numbers.names[row.owner as usize] as usize];
-                    name.last_s = name.last_s.max(last_s(piece.seen(at).time_last));
-                }
+            for at in 0..piece.activity.len() {
+                let owner = numbers.take_activity(&mut self.tables, &self.state, &mut self.hours[place], piece, at);
+                self.touch(owner, second(piece.hour * HOUR_US));
             }
         }
         for id in changed {
@@ -284,12 +297,24 @@ impl Window {
         }
     }
 
-    fn fold_row(&mut self, place: usize, row: Row, piece: &Bucket, at: usize, changed: &mut Vec<u32>) {
+    /// A name was active then.
+    fn touch(&mut self, id: u32, at_s: u32) {
+        if self.plain {
+            return;
+        }
+        if self.names.len() < self.tables.names.len() {
+            self.names.resize(self.tables.names.len(), NameState::default());
+        }
+        let name = &mut self.names[id as usize];
+        name.last_s = name.last_s.max(at_s);
+    }
+
+    fn fold_row(&mut self, place: usize, row: Row, seen: Seen, changed: &mut Vec<u32>) {
         let hour = &mut self.hours[place];
         let hash = row_hash(&self.state, row.owner, row.rdtype, row.raw, row.vantage);
         let known = hour.find_row(hash, row.owner, row.rdtype, row.raw, row.vantage);
         let is_fresh = known.is_none_or(|place| row.fresh_minutes & !hour.rows[place].fresh_minutes != 0);
-        hour.put_row(&self.state, row.clone(), piece.seen(at));
+        hour.put_row(&self.state, row, seen);
         if self.plain || !is_fresh {
             return;
         }
@@ -453,19 +478,19 @@ impl Window {
 
     fn copy(&self, wanted: &[bool]) -> Reducer {
         let mut small = Reducer::default();
+        let state = RandomState::default();
         let mut numbers = Translation::new(&self.tables);
         for hour in &self.hours {
-            let mut piece = Bucket { hour: hour.hour, ..Bucket::default() };
+            let mut piece = Hour::new(hour.hour);
             for (at, row) in hour.rows.iter().enumerate().filter(|(_, row)| wanted[row.owner as usize]) {
                 let row = numbers.row(&mut small.tables, row);
-                piece.put_row(&small.state, row, hour.seen(at));
+                piece.put_row(&state, row, hour.seen(at));
             }
             for row in hour.activity.iter().filter(|row| wanted[row.owner as usize]) {
-                numbers.put_activity(&mut small.tables, &small.state, &mut piece, hour, row);
+                numbers.put_activity(&mut small.tables, &state, &mut piece, hour, row);
             }
             if !piece.rows.is_empty() || !piece.activity.is_empty() {
-                piece.close(&mut small.tables);
-                small.closed.push(piece);
+                small.closed.insert(piece.hour, vec![piece.write(&mut small.tables)]);
             }
         }
         small
@@ -473,11 +498,9 @@ impl Window {
 
     /// All of it, as a reducer; nothing is left here.
     pub fn take(&mut self) -> Reducer {
-        let mut whole = Reducer { state: std::mem::take(&mut self.state), ..Reducer::default() };
-        whole.tables = std::mem::take(&mut self.tables);
-        whole.closed = std::mem::take(&mut self.hours);
-        for hour in &mut whole.closed {
-            hour.close(&mut whole.tables);
+        let mut whole = Reducer { tables: std::mem::take(&mut self.tables), ..Reducer::default() };
+        for hour in std::mem::take(&mut self.hours) {
+            whole.closed.insert(hour.hour, vec![hour.write(&mut whole.tables)]);
         }
         *self = Window { plain: self.plain, evicted: self.evicted, ..Self::default() };
         whole
@@ -555,7 +578,7 @@ impl Window {
 
     pub fn size(&self) -> Size {
         let n_rows = self.hours.iter().map(|hour| hour.rows.len()).sum();
-        let of_hours: usize = self.hours.iter().map(Bucket::n_bytes).sum();
+        let of_hours: usize = self.hours.iter().map(Hour::n_bytes).sum();
         let edges = self.zones_of.n_bytes() + self.servers_of.n_bytes() + self.targets_of.n_bytes();
         Size {
             n_names: self.tables.names.len(),
@@ -659,61 +682,9 @@ impl Window {
 impl Reducer {
     /// About the memory it takes, told quickly.
     pub fn n_bytes(&self) -> usize {
-        let hours = self.open.iter().chain(&self.closed);
-        let rows = |hour: &Bucket| {
-            hour.rows.len() * size_of::<Row>()
-                + hour.activity.len() * size_of::<Activity>()
-                + hour.row_index.n_bytes()
-                + hour.activity_index.n_bytes()
-        };
-        self.tables.n_bytes() + hours.map(rows).sum::<usize>()
-    }
-}
-
-impl Bucket {
-    fn n_bytes(&self) -> usize {
-        let many: usize = self.clients.iter().map(|set| 32 + 8 * set.members.capacity()).sum();
-        self.rows.len() * size_of::<Row>()
-            + self.activity.len() * size_of::<Activity>()
-            + self.failures.len() * size_of::<[u64; super::N_FAILURES]>()
-            + self.row_index.n_bytes()
-            + self.activity_index.n_bytes()
-            + many
-    }
-
-    /// Keep rows of some owners; the indexes are gone until the hour is reopened.
-    fn keep(&mut self, wanted: impl Fn(u32) -> bool) {
-        self.row_index = Default::default();
-        self.activity_index = Default::default();
-        let wide = std::mem::take(&mut self.wide);
-        let mut kept = 0;
-        let mut place = 0;
-        self.rows.retain(|row| {
-            let stays = wanted(row.owner);
-            if stays {
-                if let Some(seen) = wide.get(&place) {
-                    self.wide.insert(kept, *seen);
-                }
-                kept += 1;
-            }
-            place += 1;
-            stays
-        });
-        self.activity.retain(|row| wanted(row.owner));
-        let (mut failures, mut clients) = (Vec::new(), Vec::new());
-        for row in &mut self.activity {
-            if row.failures != NONE {
-                failures.push(self.failures[row.failures as usize]);
-                row.failures = failures.len() as u32 - 1;
-            }
-            if row.many_clients != NONE {
-                clients.push(std::mem::take(&mut self.clients[row.many_clients as usize]));
-                row.many_clients = clients.len() as u32 - 1;
-            }
-        }
-        (self.failures, self.clients) = (failures, clients);
-        self.rows.shrink_to_fit();
-        self.activity.shrink_to_fit();
+        let open = self.open.iter().map(|hour| hour.rows.len() * size_of::<LogRow>() + hour.activity.len() * 24);
+        let closed = self.closed.values().flatten().map(|hour| 60 * hour.rows.len() + 80 * hour.activity.len());
+        self.tables.n_bytes() + open.sum::<usize>() + closed.sum::<usize>()
     }
 }
 
