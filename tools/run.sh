@@ -66,11 +66,14 @@ demo() {
 
 tests() {
     command -v tshark >/dev/null || packages tshark || say "tests against tshark are skipped"
+    for server in unbound bind9 knot-resolver lua-cqueues pdns-recursor dnsdist; do
+        dpkg -s "$server" >/dev/null 2>&1 || packages "$server" || say "tests against $server are skipped"
+    done
     install_unflux test
     $venv/bin/ruff check .
     $venv/bin/ruff format --check .
     $venv/bin/mypy
-    (cd rust && cargo fmt --check && cargo test --quiet -p unflux-core)
+    (cd rust && cargo fmt --check && cargo test --quiet -p unflux-core -p unflux-live)
     if command -v c++ >/dev/null || packages g++; then
         tools/fuzz.sh 20
     fi

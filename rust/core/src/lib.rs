@@ -23,6 +23,7 @@ pub mod eve;
 pub mod flows;
 pub mod formats;
 pub mod fragments;
+pub mod frames;
 pub mod input;
 pub mod link;
 pub mod logged;

@@ -1,5 +1,7 @@
 //! Python binding of `unflux-core`. It converts and releases the GIL; it decides nothing.
 
+mod live;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -424,6 +426,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<Progress>()?;
     module.add_class::<Reducer>()?;
+    module.add_class::<live::Live>()?;
+    module.add_class::<live::Window>()?;
     module.add_class::<AddressTable>()?;
     module.add_class::<Suffixes>()?;
     module.add_function(wrap_pyfunction!(read_answers, module)?)?;

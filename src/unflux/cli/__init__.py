@@ -8,6 +8,8 @@ import typer
 
 from unflux import __version__
 from unflux.cli import (
+    blocked,
+    config,
     decode,
     doctor,
     eval,
@@ -18,6 +20,7 @@ from unflux.cli import (
     scan,
     trace,
     track,
+    watch,
     zonediff,
 )
 
@@ -53,6 +56,9 @@ for command in (
     zonediff,
     networks,
     trace,
+    watch,
+    blocked,
+    config,
     decode,
     eval,
     lab,
