@@ -81,7 +81,7 @@ def count(history: History, counted: pa.Table, domains: pa.Array) -> pa.Table:
 
 
 def address_rows(history: History, name_ids: pa.ChunkedArray) -> pa.Table:
-    """Sightings of addresses of names: name, number of the rdata, times, responses, fresh ones."""
+    """Sightings of addresses of names: name, number of the rdata, times, responses, TTLs."""
     wanted = name_ids.combine_chunks()
     parts = []
     for batch in history.sightings:
@@ -96,6 +96,8 @@ def address_rows(history: History, name_ids: pa.ChunkedArray) -> pa.Table:
                     "last_us": part.column("time_last").cast(pa.int64()),
                     "n": part.column("count_raw"),
                     "vantage": part.column("vantage").cast(pa.string()),
+                    "ttl_min": part.column("ttl_min"),
+                    "ttl_max": part.column("ttl_max"),
                     "fresh": fresh(pa.table(part), part.column("count_raw")),
                 }
             )

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import msgspec
 
 from unflux.detect import Finding
 from unflux.pipeline import Scan
+from unflux.share.case import Case
 
 SEVERITY = {"single_flux": 73, "double_flux": 90, "ns_flux": 60, "ambiguous": 30}
 """ECS `event.severity`, 0…100."""
 
 _ENCODER = msgspec.json.Encoder()
+
+
+class EcsLines:
+    """What `unflux scan --ndjson` prints, as an export."""
+
+    name: ClassVar[str] = "ecs"
+    title: ClassVar[str] = "Elastic Common Schema, one finding a line (as scan --ndjson)"
+
+    def write(self, case: Case, out: IO[bytes]) -> None:
+        write_findings(case.findings, out)
 
 
 def write_scan(scan: Scan, out: IO[bytes]) -> None:

@@ -1,0 +1,203 @@
+"""What names did over time: which address answered when, TTLs, name servers, growth.
+
+The pictures of the report and the evidence of abuse reports are drawn from this. Sightings are kept
+by the hour: a spell is the time from the first to the last sight within one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from unflux import engine
+from unflux.detect import Finding
+from unflux.features.hosts import address_rows
+from unflux.pipeline import Judged, bare
+
+HOUR_US = 3_600_000_000
+
+SPELLS = """
+WITH by_side AS ( -- what both sides of a resolver saw was one event
+    SELECT name_id, code, vantage, sum(fresh) AS n FROM rows GROUP BY ALL
+), counted AS (
+    SELECT name_id, code, max(n)::BIGINT AS n FROM by_side GROUP BY ALL
+), spelled AS (
+    SELECT name_id, code, list(DISTINCT [first_us, last_us]) AS spells, min(first_us) AS first_us
+    FROM rows GROUP BY ALL
+)
+SELECT name_id, code, n, list_sort(spells) AS spells
+FROM spelled JOIN counted USING (name_id, code) ORDER BY name_id, first_us, code
+"""
+TTLS = """
+SELECT name_id, first_us // 3600000000 * 3600000000 AS hour_us, min(ttl_min)::BIGINT AS low_s,
+    max(ttl_max)::BIGINT AS high_s
+FROM rows WHERE ttl_max IS NOT NULL GROUP BY ALL ORDER BY ALL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One address, and when it stood in answers."""
+
+    address: str
+    owner: str
+    """The name it answered for, without the final dot."""
+    origin_asn: int | None
+    organisation: str | None
+    country: str | None
+    spells: tuple[tuple[int, int], ...]
+    """(first, last) in microseconds since the epoch, in order."""
+    n_fresh: int
+    """Fresh answers that held it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One name over time."""
+
+    addresses: list[Track] = field(default_factory=list)
+    """In order of their first sight."""
+    name_servers: list[Track] = field(default_factory=list)
+    """Addresses of its zone's name servers, the same."""
+    ttls: list[tuple[int, int, int]] = field(default_factory=list)
+    """(hour in microseconds, shortest, longest TTL in seconds), in order."""
+
+    def growth(self) -> list[tuple[int, int]]:
+        """(time, distinct addresses seen by then), in order."""
+        firsts = sorted(track.spells[0][0] for track in self.addresses)
+        return [(at_us, number) for number, at_us in enumerate(firsts, start=1)]
+
+    def periods(self, length_us: int = HOUR_US) -> list[tuple[int, int, int]]:
+        """(start, distinct addresses in it, those among them never seen before), in order."""
+        seen: defaultdict[int, set[str]] = defaultdict(set)
+        new: defaultdict[int, int] = defaultdict(int)
+        for track in self.addresses:
+            for first_us, _ in track.spells:
+                seen[first_us // length_us].add(track.address)
+            new[track.spells[0][0] // length_us] += 1
+        return [(at * length_us, len(seen[at]), new[at]) for at in sorted(seen)]
+
+
+def timelines(judged: Judged, findings: Sequence[Finding]) -> dict[str, Timeline]:
+    """The timeline of each finding's name (of the name behind it, where it is an alias)."""
+    names = pa.array([finding.name.removesuffix(".") + "." for finding in findings])
+    wanted = judged.table.filter(pc.is_in(judged.table.column("name"), names))
+    owners = wanted.column("address_name_id").cast(pa.int32())
+    zones = pc.index_in(wanted.column("zone"), value_set=judged.history.names)
+    hosts_of = _hosts_of_zones(judged, zones)
+    host_ids = pa.chunked_array([pa.array(sorted(set().union(*hosts_of.values())), pa.int32())])
+    rows = address_rows(judged.history, pa.chunked_array([pc.unique(owners)]))
+    tracks = _tracks(judged, rows)
+    of_hosts = _tracks(judged, address_rows(judged.history, host_ids))
+    ttls = _ttls(rows)
+    found = {}
+    for name, owner, zone in zip(
+        wanted.column("name").to_pylist(), owners.to_pylist(), zones.to_pylist(), strict=True
+    ):
+        servers = (track for host in hosts_of.get(zone, ()) for track in of_hosts.get(host, ()))
+        found[bare(name) or ""] = Timeline(
+            tracks.get(owner, []),
+            sorted(servers, key=lambda track: (track.spells, track.address)),
+            ttls.get(owner, []),
+        )
+    return found
+
+
+def _hosts_of_zones(judged: Judged, zones: pa.ChunkedArray) -> dict[int, set[int]]:
+    """Number of a zone → numbers of its name servers."""
+    history = judged.history
+    wanted = pc.unique(zones.drop_null())
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    for batch in history.sightings:
+        of_zone = pc.is_in(batch.column("owner").indices, wanted.cast(pa.int32()))
+        part = batch.filter(pc.and_(of_zone, pc.equal(batch.column("rdtype"), "NS")))
+        hosts = pc.index_in(part.column("rdata").cast(pa.string()), value_set=history.names)
+        pairs = zip(part.column("owner").indices.to_pylist(), hosts.to_pylist(), strict=True)
+        for zone, host in pairs:
+            if host is not None:
+                found[zone].add(host)
+    return found
+
+
+def _tracks(judged: Judged, rows: pa.Table) -> dict[int, list[Track]]:
+    """Number of a name → its tracks, in order of first sight."""
+    found = engine.query(SPELLS, rows=rows).to_pylist()
+    codes = pa.array(sorted({row["code"] for row in found}), pa.int32())
+    places = pa.table(judged.places.take(codes)).to_pylist()
+    located = dict(zip(codes.to_pylist(), places, strict=True))
+    texts = _texts(judged.history.rdata, codes)
+    ids = pa.array(sorted({row["name_id"] for row in found}), pa.int32())
+    owners = _texts(judged.history.names, ids)
+    tracks: defaultdict[int, list[Track]] = defaultdict(list)
+    for row in found:
+        place = located[row["code"]]
+        spells = tuple((first, last) for first, last in row["spells"])
+        tracks[row["name_id"]].append(
+            Track(
+                texts[row["code"]],
+                bare(owners[row["name_id"]]) or "",
+                place["origin_asn"],
+                place["organisation"],
+                place["country"],
+                spells,
+                row["n"],
+            )
+        )
+    return tracks
+
+
+def _texts(dictionary: pa.Array[Any], numbers: pa.Array[Any]) -> dict[int, str]:
+    return dict(zip(numbers.to_pylist(), pc.take(dictionary, numbers).to_pylist(), strict=True))
+
+
+def _ttls(rows: pa.Table) -> dict[int, list[tuple[int, int, int]]]:
+    found: defaultdict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    for row in engine.query(TTLS, rows=rows).to_pylist():
+        found[row["name_id"]].append((row["hour_us"], row["low_s"], row["high_s"]))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class PoolEstimate:
+    """How many addresses there are, seen and unseen: a lower bound under unequal use."""
+
+    estimate: float
+    low: float
+    high: float
+    coverage: float
+    """Share of the answers' addresses that belongs to ones already seen (Good and Turing), 0…1."""
+
+
+MIN_DOUBLETONS = 10
+MIN_COVERAGE = 0.3
+
+
+def estimate_pool(tracks: Iterable[Track], n_answers: int) -> PoolEstimate | None:
+    """Chao's estimate for incidences (Chao 1987), with its 95 % interval.
+
+    An answer is a sample without replacement, so incidences count, not records. None where it
+    would say little: fewer than `MIN_DOUBLETONS` addresses seen exactly twice, or a coverage below
+    `MIN_COVERAGE`. Addresses that left since count too: it is the pool over the whole time.
+    """
+    counts = [track.n_fresh for track in tracks]
+    n_seen, n_all = len(counts), sum(counts)
+    once, twice = counts.count(1), counts.count(2)
+    if twice < MIN_DOUBLETONS or n_answers < 2:
+        return None
+    coverage = 1 - once / n_all
+    if coverage < MIN_COVERAGE:
+        return None
+    factor = (n_answers - 1) / n_answers
+    unseen = factor * once * (once - 1) / (2 * (twice + 1))
+    ratio = once / twice
+    variance = twice * (0.5 * ratio**2 + ratio**3 + 0.25 * ratio**4)
+    if unseen <= 0:
+        return PoolEstimate(n_seen, n_seen, n_seen, coverage)
+    bound = math.exp(1.96 * math.sqrt(math.log(1 + variance / unseen**2)))
+    return PoolEstimate(n_seen + unseen, n_seen + unseen / bound, n_seen + unseen * bound, coverage)
