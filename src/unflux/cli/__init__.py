@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from unflux import __version__
-from unflux.cli import decode, doctor, eval, explain, export, lab, scan
+from unflux.cli import decode, doctor, eval, explain, export, lab, rejudge, scan, serve
 
 app = typer.Typer(
     name="unflux",
@@ -33,7 +33,7 @@ def root(
     """Detect, track, map and block fast-flux DNS networks."""
 
 
-for command in (scan, explain, export, decode, eval, lab, doctor):
+for command in (scan, explain, export, serve, rejudge, decode, eval, lab, doctor):
     command.register(app)
 
 

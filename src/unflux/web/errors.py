@@ -27,6 +27,7 @@ KINDS = {
     500: "internal",
     503: "unavailable",
 }
+INTERNAL = "this should not have happened; the log of the server says more"
 log = logging.getLogger("unflux.web")
 
 
@@ -69,8 +70,3 @@ def install(app: FastAPI) -> None:
     async def _database(_request: Request, error: Exception) -> JSONResponse:
         log.error("the database does not answer: %s", error)
         return response(503, "the database does not answer; try again")
-
-    @app.exception_handler(Exception)
-    async def _unknown(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return response(500, "this should not have happened; the log of the server says more")

@@ -2,24 +2,102 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import json
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import IO, Any
+from collections.abc import Iterator
+from typing import IO, Any, cast
 
 import msgspec
 
 from unflux.detect import Finding
-from unflux.share import json as share_json
+from unflux.errors import UnfluxError
+from unflux.pipeline import Scan
+from unflux.share import exports
+from unflux.share.case import Case, ExportOptions
+from unflux.share.exports import FileExport
 
 CHUNK_BYTES = 1 << 18
 NEEDS_SIGHTINGS = ("cof",)
-"""Made from sightings, not from findings: `/api/v1/cof/NAME` has them by name."""
-SUFFIXES = {"json": "json", "ndjson": "ndjson", "csv": "csv", "csv-agents": "csv"}
-MEDIA = {
-    "json": "application/json",
-    "ndjson": "application/x-ndjson",
-    "csv": "text/csv; charset=utf-8",
+"""Made from sightings, not from findings: `/api/v1/cof/NAME` gives them name by name."""
+OWN = {
+    "json": "JSON, one object (as scan --json)",
+    "ndjson": "JSON, one finding a line",
 }
+SUFFIXES = {"ecs": "ndjson", "csv-agents": "csv", "stix": "json", "misp": "json"}
+MEDIA = {"json": "application/json", "ndjson": "application/x-ndjson", "csv": "text/csv"}
+
+
+def formats() -> dict[str, str]:
+    """What the page offers: name and title."""
+    shared = {
+        one.name: one.title
+        for one in exports.EXPORTS
+        if isinstance(one, FileExport) and one.name not in NEEDS_SIGHTINGS
+    }
+    return OWN | shared
+
+
+def suffix(name: str) -> str:
+    """Of the file that is downloaded."""
+    ending = SUFFIXES.get(name, name)
+    return ending if ending in MEDIA else "txt"
+
+
+def media_type(name: str) -> str:
+    """What is sent; never anything that a browser would run."""
+    return MEDIA.get(suffix(name), "text/plain") + "; charset=utf-8"
+
+
+def write(name: str, bodies: Iterator[bytes], summary: str) -> IO[bytes]:
+    """A temporary file with the findings in a format, at its beginning.
+
+    Raises
+    ------
+    UnfluxError
+        When the format's library is not installed; `ValueError` for a format there is not.
+    """
+    if name not in formats():
+        raise ValueError(f"there is no export {name!r}; known ones: {', '.join(formats())}")
+    out = cast("IO[bytes]", tempfile.TemporaryFile(prefix="unflux-export-"))  # noqa: SIM115
+    try:
+        if name == "ndjson":
+            out.writelines(body + b"\n" for body in bodies)
+        elif name == "json":
+            _write_object(bodies, summary, out)
+        else:
+            findings = [msgspec.json.decode(body, type=Finding) for body in bodies]
+            _write_shared(name, findings, json.loads(summary), out)
+    except ModuleNotFoundError as error:
+        out.close()
+        raise UnfluxError(f"this export needs {error.name}: pip install 'unflux[export]'") from None
+    except BaseException:
+        out.close()
+        raise
+    out.seek(0)
+    return out
+
+
+def _write_object(bodies: Iterator[bytes], summary: str, out: IO[bytes]) -> None:
+    """The object of `unflux scan --json`."""
+    out.write(b'{"summary":' + summary.encode() + b',"findings":[')
+    for number, body in enumerate(bodies):
+        out.write((b"," if number else b"") + body)
+    out.write(b"]}\n")
+
+
+def _write_shared(
+    name: str, findings: list[Finding], summary: dict[str, Any], out: IO[bytes]
+) -> None:
+    export = exports.by_name(name)
+    if not isinstance(export, FileExport):
+        raise ValueError(f"{name} is a directory of files: use `unflux export {name}`")
+    # These exports look at findings alone; the ones that need sightings are left out above.
+    listed = Scan(summary, findings, None, None)  # type: ignore[arg-type]
+    export.write(Case(listed, ExportOptions()), out)
+
+
+def chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """The file, and then it is gone."""
+    with file:
+        while data := file.read(CHUNK_BYTES):
+            yield data

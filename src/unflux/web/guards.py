@@ -98,7 +98,7 @@ class Guards:
         return None
 
     def _is_our_host(self, host: str) -> bool:
-        """On loopback, only loopback names: pages of other sites must not get in by DNS rebinding."""
+        """On loopback only loopback names: other sites must not get in by DNS rebinding."""
         if self.settings.needs_token:
             return True  # a page of another site has no token
         try:
@@ -136,6 +136,11 @@ class Guards:
             if not started:
                 refusal = errors.response(413, f"a body has at most {limit} bytes here")
                 await refusal(scope, receive, send)
+        except Exception as error:  # here, not further out: this answer needs its headers too
+            errors.log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            if started:
+                raise
+            await errors.response(500, errors.INTERNAL)(scope, receive, send)
 
 
 def _body_limit(scope: Scope, limits: Limits) -> int:

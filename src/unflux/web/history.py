@@ -103,6 +103,13 @@ class HistoryReader:
         own, ns_addresses = own.slice(0, MAX_ROWS), ns_addresses.slice(0, MAX_ROWS)
         return Facts(name, aliases, hosts, own, ns, ns_addresses, cut)
 
+    def about(self, name: str, zone: str | None) -> pa.Table:
+        """All sightings of a name, of its aliases, zone and name servers, of any type."""
+        facts = self.facts(name, zone)
+        owners = {name, *facts.aliases, *facts.name_servers, *([zone] if zone else [])}
+        _, rows = self.page(sorted(owners), 0, MAX_ROWS)
+        return rows
+
     def sharing(self, addresses: Iterable[str], name: str) -> list[tuple[str, int]]:
         """Other names with these addresses, and how many of them, most first."""
         found = self._query(
@@ -128,7 +135,8 @@ class HistoryReader:
             "activity",
             [name],
         )
-        return found.to_pylist()
+        rows: list[dict[str, Any]] = found.to_pylist()
+        return rows
 
     def page(self, owners: Sequence[str], offset: int, limit: int) -> tuple[int, pa.Table]:
         """How many sightings names have, and some of them in order of time."""

@@ -1,4 +1,4 @@
-"""Facts to findings in the store: a dataset is judged when it, the tables or the detector changed."""
+"""Facts to findings in the store: judged when the facts, the tables or the detector changed."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from unflux.web.settings import Settings
 from unflux.web.store import Scan
@@ -24,8 +24,7 @@ NOT_HERE = "This install has no `unflux networks` command: networks are not avai
 class Networks:
     """Of one scan."""
 
-    state: str
-    """``working``, ``ready``, or ``unavailable``."""
+    state: Literal["working", "ready", "unavailable"]
     networks: list[dict[str, Any]] = field(default_factory=list)
     message: str | None = None
     """Why they are unavailable, as a sentence."""

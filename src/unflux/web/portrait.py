@@ -157,7 +157,7 @@ def accumulation(seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
 
 
 def pool_estimate(seen: Mapping[str, Seen]) -> dict[str, Any] | None:
-    """How many addresses there are, seen and unseen: Chao's lower bound (Chao 1987, bias-corrected).
+    """How many addresses there are, seen and unseen: Chao's lower bound (1987, bias-corrected).
 
     With S addresses seen, f1 of them once and f2 twice: S + f1 (f1 - 1) / (2 (f2 + 1)); 95 % range
     by the log-normal of Chao 1987. It supposes that the pool does not change while it is looked at:
@@ -171,8 +171,10 @@ def pool_estimate(seen: Mapping[str, Seen]) -> dict[str, Any] | None:
     if unseen <= 0:
         low, high = float(observed), float(observed)
     else:
-        variance = unseen + f1 * (2 * f1 - 1) ** 2 / (4 * (f2 + 1) ** 2) + (
-            f1**2 * f2 * (f1 - 1) ** 2 / (4 * (f2 + 1) ** 4)
+        variance = (
+            unseen
+            + f1 * (2 * f1 - 1) ** 2 / (4 * (f2 + 1) ** 2)
+            + (f1**2 * f2 * (f1 - 1) ** 2 / (4 * (f2 + 1) ** 4))
         )
         factor = math.exp(1.96 * math.sqrt(math.log(1 + variance / unseen**2)))
         low, high = observed + unseen / factor, observed + unseen * factor

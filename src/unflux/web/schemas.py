@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -14,8 +14,8 @@ NAME_LENGTH = 1100
 """Characters of a name of 255 bytes when each is written as an escape, and some more."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH, pattern=r"^[!-~]+$")]
-State = Literal["new", "watching", "confirmed", "benign"]
-Role = Literal["read", "triage", "admin"]
+State: TypeAlias = Literal["new", "watching", "confirmed", "benign"]
+Role: TypeAlias = Literal["read", "triage", "admin"]
 if set(TRIAGE_STATES) != set(State.__args__) or set(ROLES) != set(Role.__args__):  # type: ignore[attr-defined]
     raise AssertionError("states and roles of the API are those of the store")
 
@@ -108,9 +108,9 @@ class NoteOut(_Model):
 class NoteIn(_Model):
     """A new remark."""
 
-    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)] = (
-        Field(examples=["Seen in the mail of 3 March, asked the registrar."])
-    )
+    text: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)
+    ] = Field(examples=["Seen in the mail of 3 March, asked the registrar."])
 
 
 class TriageIn(_Model):

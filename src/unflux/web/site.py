@@ -37,6 +37,7 @@ class Site:
         self._readers: OrderedDict[tuple[str, int | None], HistoryReader] = OrderedDict()
         self._lock = threading.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        self.n_streams = 0
 
     async def start(self) -> None:
         """Begin what runs beside requests."""
@@ -79,7 +80,9 @@ class Site:
         found = self.tables.locate(pa.array(addresses, pa.string()))
         columns = (found.column(name) for name in ("origin_asn", "organisation", "country"))
         plain = [
-            (column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column).to_pylist()
+            (
+                column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+            ).to_pylist()
             for column in columns
         ]
         return dict(zip(addresses, zip(*plain, strict=True), strict=True))

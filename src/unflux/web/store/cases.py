@@ -1,4 +1,4 @@
-"""What analysts add: the state of a name, and notes on it. Both belong to the name, not to a scan."""
+"""What analysts add: the state of a name, and notes on it; both outlive any scan."""
 
 from __future__ import annotations
 

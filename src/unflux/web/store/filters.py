@@ -44,13 +44,12 @@ def _one(scan_id: str, term: Term) -> ColumnElement[bool]:
         return findings.c.number.in_(having)
     if term.field == "kind" and isinstance(term.value, tuple):
         return findings.c.verdict.in_(term.value)
-    if term.field == "confidence":
-        return findings.c.confidence == term.value
-    if term.field == "triage":
-        return func.coalesce(triage.c.state, NEW) == term.value
-    if term.field == "domain":
-        return findings.c.registered_domain == term.value
-    return _name(term)
+    words: dict[str, ColumnElement[bool]] = {
+        "confidence": findings.c.confidence == term.value,
+        "triage": func.coalesce(triage.c.state, NEW) == term.value,
+        "domain": findings.c.registered_domain == term.value,
+    }
+    return words[term.field] if term.field in words else _name(term)
 
 
 def _name(term: Term) -> ColumnElement[bool]:

@@ -140,7 +140,7 @@ class Findings:
     @staticmethod
     def _verdicts(connection: Connection, scan_id: str) -> dict[str, str]:
         query = select(findings.c.name, findings.c.verdict).where(findings.c.scan_id == scan_id)
-        return {name: verdict for name, verdict in connection.execute(query)}
+        return dict(connection.execute(query).tuples().all())
 
     @staticmethod
     def _clear(connection: Connection, scan_id: str) -> None:
@@ -185,7 +185,7 @@ class Findings:
             .group_by(findings.c.verdict)
         )
         with self._engine.connect() as connection:
-            counted = {verdict: n for verdict, n in connection.execute(counts)}
+            counted = dict(connection.execute(counts).tuples().all())
             by_verdict = {verdict: counted.get(verdict, 0) for verdict in VERDICTS}
             return Page(
                 sum(counted.values()), by_verdict, connection.execute(rows).mappings().all()
@@ -220,7 +220,7 @@ class Findings:
             findings.c.scan_id == scan_id, findings.c.name.in_(names)
         )
         with self._engine.connect() as connection:
-            return {name: verdict for name, verdict in connection.execute(query)}
+            return dict(connection.execute(query).tuples().all())
 
     def count(self) -> int:
         """Findings in all scans."""

@@ -29,7 +29,7 @@ metadata = MetaData(
 
 def _text() -> Text:
     """Text that sorts by code point on both databases."""
-    return Text().with_variant(Text(collation="C"), "postgresql")  # type: ignore[return-value]
+    return Text().with_variant(Text(collation="C"), "postgresql")
 
 
 # BigInteger keys count up by themselves on SQLite only under this spelling.

@@ -49,7 +49,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["scan_id"], ["scans.id"], name="fk_findings_scan_id"),
     )
     op.create_index("ix_findings_name", "findings", ["scan_id", "name"], unique=True)
-    by_score = [sa.desc("score"), "name"]
+    by_score = [sa.text("score DESC"), "name"]
     op.create_index("ix_findings_score", "findings", ["scan_id", *by_score])
     op.create_index("ix_findings_verdict", "findings", ["scan_id", "verdict", *by_score])
     op.create_index("ix_findings_domain", "findings", ["scan_id", "registered_domain"])
