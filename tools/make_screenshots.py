@@ -56,9 +56,8 @@ def site(folder: Path, *more: str) -> Iterator[str]:
 
 def settle(page: Page) -> None:
     """Wait until the page says that it is shown, and its charts are drawn."""
-    page.wait_for_function("document.querySelector('p.unseen[role=status]').textContent !== ''")
-    page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(250)
+    page.wait_for_selector("p.unseen[role=status]:not(:empty)", state="attached")
+    page.wait_for_timeout(500)
 
 
 def pages(first: str) -> dict[str, str]:

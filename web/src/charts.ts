@@ -200,7 +200,7 @@ export function lines<T extends Point>(
           [time(new Date(all[0].value[0]).toISOString()), ...all.map((one) => `${one.seriesName}: ${count(one.value[1])} ${more.unit}`)].join("\n"),
       },
       xAxis: axis({ type: "time", splitLine: { show: false }, axisLabel: { color: colours.muted, fontSize: 11, hideOverlap: true } }),
-      yAxis: axis({ type: "value", min: 0, max: band ? Math.ceil(band.to * 1.05) : undefined }),
+      yAxis: axis({ type: "value", min: 0, minInterval: 1, max: band ? Math.ceil(band.to * 1.05) : undefined }),
       series: series.map((one, place) => ({
         type: "line", name: one.name, step: one.step ?? false, showSymbol: points.length < 3, symbolSize: 5,
         lineStyle: { width: 2 }, areaStyle: one.area ? { opacity: 0.12 } : undefined,
@@ -224,7 +224,7 @@ export function bars(label: string, rows: { name: string; n: number }[], unit: s
     const colours = inks();
     return {
       color: colours.series,
-      grid: { left: 8, right: 40, top: 4, bottom: 6, containLabel: true },
+      grid: { left: 186, right: 40, top: 4, bottom: 6 },
       tooltip: { ...tooltip(), formatter: (one: { name: string; value: number }) => shown(`${one.name}: ${count(one.value)} ${unit}`) },
       xAxis: axis({ type: "value", show: false }),
       yAxis: axis({

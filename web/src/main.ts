@@ -111,6 +111,7 @@ function fail(error: unknown): void {
   }
   const message = error instanceof ApiError ? error.message : `the page broke: ${String(error)}`;
   if (!(error instanceof ApiError)) console.error(error);
+  announce(message);
   replace(main, h("div", { class: "card narrow", role: "alert" },
     h("h1", {}, "This did not work"),
     h("p", {}, message),

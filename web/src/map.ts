@@ -1,7 +1,7 @@
 // The world, for addresses by country. Loaded when a page has one: the shapes are 110 kB.
 
-import { geoNaturalEarth1 } from "d3-geo";
-import type { Feature, FeatureCollection } from "geojson";
+import { geoNaturalEarth1, geoStream } from "d3-geo";
+import type { Feature, FeatureCollection, Position } from "geojson";
 import { feature } from "topojson-client";
 import codes from "i18n-iso-countries/codes.json";
 import english from "i18n-iso-countries/langs/en.json";
@@ -19,6 +19,20 @@ export function countryName(code: string | null): string {
   return name === undefined ? code : Array.isArray(name) ? name[0] : name;
 }
 
+/** The rings of a country on the plane, cut where the world is cut: nothing runs across the map. */
+function flat(country: Feature): Position[][][] {
+  const rings: Position[][][] = [];
+  let ring: Position[] = [];
+  geoStream(country, geoNaturalEarth1().stream({
+    point: (x, y) => { ring.push([x, -y]); },
+    lineStart: () => { ring = []; },
+    lineEnd: () => { if (ring.length > 2) rings.push([[...ring, ring[0]]]); },
+    polygonStart: () => undefined,
+    polygonEnd: () => undefined,
+  }));
+  return rings;
+}
+
 function world(): FeatureCollection {
   const shapes = topology as any;
   const all = feature(shapes, shapes.objects.countries) as unknown as FeatureCollection;
@@ -27,7 +41,7 @@ function world(): FeatureCollection {
     type: "FeatureCollection",
     features: kept.map((one: Feature) => {
       const code = alpha2.get(String(one.id)) ?? String(one.properties?.name);
-      return { ...one, properties: { name: code } };
+      return { type: "Feature", geometry: { type: "MultiPolygon", coordinates: flat(one) }, properties: { name: code } };
     }),
   };
 }
@@ -40,7 +54,6 @@ export function worldMap(rows: { country: string | null; n: number }[], what: st
     registered = true;
   }
   const known = rows.filter((row) => row.country !== null);
-  const projection = geoNaturalEarth1();
   const most = Math.max(1, ...known.map((row) => row.n));
   const top = known.slice(0, 5).map((row) => `${countryName(row.country)} ${row.n}`).join(", ");
   return figure(`World map: ${what} by country. Most: ${top || "none known"}.`, 260, () => {
@@ -57,10 +70,7 @@ export function worldMap(rows: { country: string | null; n: number }[], what: st
       },
       series: [{
         type: "map", map: "world", roam: false, left: 0, right: 0, top: 0, bottom: 0,
-        projection: {
-          project: (point: [number, number]) => projection(point),
-          unproject: (point: [number, number]) => projection.invert!(point),
-        },
+        aspectScale: 1,
         itemStyle: { areaColor: colours.line, borderColor: colours.paper, borderWidth: 0.5 },
         emphasis: { label: { show: false }, itemStyle: { areaColor: colours.accent } },
         select: { disabled: true },

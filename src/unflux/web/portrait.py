@@ -33,10 +33,27 @@ class Seen:
 
     first_us: int
     last_us: int
-    n: int = 0
-    """Fresh observations, at most one a minute."""
-    minutes: Counter[int] = field(default_factory=Counter)
-    """Minutes since the epoch at which it was answered afresh."""
+    sides: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    """Minutes since the epoch at which it was answered afresh, by side of the cache: what both
+    sides saw was one event."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Fresh observations by side."""
+
+    @property
+    def n(self) -> int:
+        """Fresh observations, at most one a minute."""
+        return max(self.counts.values(), default=0)
+
+    def cells(self, bins: Bins) -> list[tuple[int, int]]:
+        """(bin, fresh observations in it), as the side saw it that saw more."""
+        most: dict[int, int] = {}
+        for minutes in self.sides.values():
+            of_side: Counter[int] = Counter()
+            for minute, n in minutes.items():
+                of_side[bins.of(minute)] += n
+            for place, n in of_side.items():
+                most[place] = max(most.get(place, 0), n)
+        return sorted(most.items())
 
 
 def observations(rows: pa.Table) -> dict[str, Seen]:
@@ -50,8 +67,8 @@ def observations(rows: pa.Table) -> dict[str, Seen]:
         first_us, last_us = _us(first), _us(last)
         one = seen.setdefault(address, Seen(first_us, last_us))
         one.first_us, one.last_us = min(one.first_us, first_us), max(one.last_us, last_us)
-        one.n += count
-        one.minutes.update(fresh_minutes(first_us, last_us, ttl or 0, vantage, bits))
+        one.counts[vantage] += count
+        one.sides[vantage].update(fresh_minutes(first_us, last_us, ttl or 0, vantage, bits))
     return seen
 
 
@@ -108,9 +125,6 @@ def strip(seen: Mapping[str, Seen], places: Mapping[str, Place], bins: Bins) -> 
     rows = []
     for address in sorted(kept, key=lambda one: (seen[one].first_us, one)):
         one = seen[address]
-        cells: Counter[int] = Counter()
-        for minute, n in one.minutes.items():
-            cells[bins.of(minute)] += n
         asn, organisation, country = places.get(address, NOWHERE)
         rows.append(
             {
@@ -121,7 +135,7 @@ def strip(seen: Mapping[str, Seen], places: Mapping[str, Place], bins: Bins) -> 
                 "first_seen": _iso(one.first_us),
                 "last_seen": _iso(one.last_us),
                 "fresh": one.n,
-                "cells": sorted(cells.items()),
+                "cells": one.cells(bins),
             }
         )
     return {"rows": rows, "n_addresses": len(seen)}
