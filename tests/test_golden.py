@@ -23,7 +23,7 @@ GOLDEN = ROOT / "tests" / "golden"
 SAMPLES = {
     folder.name: next(path for path in folder.iterdir() if path.name != "golden.json")
     for folder in sorted(GOLDEN.iterdir())
-    if folder.is_dir() and folder.name != "__pycache__"
+    if folder.is_dir() and folder.name not in ("__pycache__", "exports")
 }
 
 

@@ -186,6 +186,11 @@ def bare(name: str | None) -> str | None:
     return None if name is None else name.removesuffix(".") or "."
 
 
+def absolute(name: str) -> str:
+    """The inverse of `bare`."""
+    return name if name == "." else name + "."
+
+
 def printable(path: Path) -> str:
     """A path that can be written as UTF-8, whatever bytes its name has."""
     return os.fsencode(path).decode(errors="backslashreplace")

@@ -38,7 +38,8 @@ WITH by_side AS (
     SELECT name_id, max(last_us) - min(first_us) AS whole_us FROM seen GROUP BY name_id
 ), dwell AS (
     SELECT name_id, count(*) AS n_returning,
-        least(1.0, sum(last_us - first_us) / sum((n - 1) / (n + 1.0) * whole_us)) AS dwell_ratio
+        least(1.0, sum(last_us - first_us) / sum(((n - 1) / (n + 1.0) * whole_us)::BIGINT))
+            AS dwell_ratio -- whole microseconds: a sum of floats depends on its order
     FROM seen JOIN span USING (name_id)
     WHERE n >= 2 AND whole_us >= {MIN_SPAN_US} GROUP BY name_id
 ), numbered AS (

@@ -6,7 +6,7 @@ name servers and those servers' addresses. `unflux scan` reads them again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, ClassVar
 
 import msgspec
@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from unflux import engine
-from unflux.pipeline import bare
+from unflux.detect import Finding
+from unflux.pipeline import Judged, absolute, bare
 from unflux.share.case import Case
 from unflux.sightings import History, plain
 
@@ -44,14 +45,13 @@ class Cof:
 
     def write(self, case: Case, out: IO[bytes]) -> None:
         encode = msgspec.json.Encoder().encode
-        for row in records(case):
+        for row in records(case.scan.judged, case.findings):
             out.write(encode(row) + b"\n")
 
 
-def records(case: Case) -> Iterator[dict[str, Any]]:
+def records(judged: Judged, findings: Iterable[Finding]) -> Iterator[dict[str, Any]]:
     """Rows of the format, ordered by name, type and rdata; times in seconds, rounded outwards."""
-    judged = case.scan.judged
-    names = pa.array([one.name.removesuffix(".") + "." for one in case.findings], pa.string())
+    names = pa.array([absolute(one.name) for one in findings], pa.string())
     rows = judged.table.filter(pc.is_in(judged.table.column("name"), names))
     zones = rows.column("zone").drop_null().unique()
     known = judged.history.names

@@ -8,11 +8,11 @@ import msgspec
 
 from unflux import sightings
 from unflux.pipeline import Scan
-from unflux.share import json
+from unflux.share import json, report
 
 
 def write_directory(scan: Scan, directory: Path) -> list[Path]:
-    """Write ``findings.ndjson``, ``summary.json`` and the dataset (``sightings``, ``activity``).
+    """Write ``report.html``, ``findings.ndjson``, ``summary.json`` and the dataset.
 
     Raises
     ------
@@ -27,4 +27,7 @@ def write_directory(scan: Scan, directory: Path) -> list[Path]:
     with sightings.whole_file(summary) as temporary:
         encoded = msgspec.json.encode(scan.summary)
         temporary.write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
-    return [*written, findings, summary]
+    page = directory / "report.html"
+    with sightings.whole_file(page) as temporary, temporary.open("wb") as out:
+        report.write_report(scan, out)
+    return [*written, findings, summary, page]

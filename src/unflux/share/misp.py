@@ -57,7 +57,7 @@ def _library() -> ModuleType:
 def _event(pymisp: ModuleType, case: Case) -> Any:
     claims = list(case.claims())
     last = max((one.last_seen for one in claims if one.last_seen), default=None)
-    event = pymisp.MISPEvent()
+    event = pymisp.MISPEvent(force_timestamps=True)
     names = sorted(one.name for one in claims)
     event.uuid = str(stable_id("misp-event", *names))
     event.info = f"Fast-flux DNS: {len(claims)} names"
@@ -73,7 +73,7 @@ def _event(pymisp: ModuleType, case: Case) -> Any:
     note.timestamp = _seconds(last)
     for finding in claims:
         event.add_object(_domain_ip(pymisp, case, finding))
-    for row in cof.records(case):
+    for row in cof.records(case.scan.judged, claims):
         if row["rrtype"] in ("A", "AAAA", "NS", "CNAME"):
             event.add_object(_passive_dns(pymisp, row))
     return event
@@ -110,7 +110,7 @@ def _passive_dns(pymisp: ModuleType, row: dict[str, Any]) -> Any:
 def _object(
     pymisp: ModuleType, kind: str, key: str, last_seen: str | None, last_s: int | None = None
 ) -> Any:
-    made = pymisp.MISPObject(kind, strict=True)
+    made = pymisp.MISPObject(kind, strict=True, force_timestamps=True)
     made.uuid = str(stable_id("misp", kind, key))
     made.timestamp = last_s if last_s is not None else _seconds(last_seen)
     return made

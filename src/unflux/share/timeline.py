@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from unflux import engine
 from unflux.detect import Finding
 from unflux.features.hosts import address_rows
-from unflux.pipeline import Judged, bare
+from unflux.pipeline import Judged, absolute, bare
 
 HOUR_US = 3_600_000_000
 
@@ -67,6 +67,10 @@ class Timeline:
     """Addresses of its zone's name servers, the same."""
     ttls: list[tuple[int, int, int]] = field(default_factory=list)
     """(hour in microseconds, shortest, longest TTL in seconds), in order."""
+    ns_ttl_s: int = 0
+    """Longest TTL of those addresses of name servers."""
+    n_answers: int = 0
+    """Fresh answers for the name."""
 
     def growth(self) -> list[tuple[int, int]]:
         """(time, distinct addresses seen by then), in order."""
@@ -86,7 +90,7 @@ class Timeline:
 
 def timelines(judged: Judged, findings: Sequence[Finding]) -> dict[str, Timeline]:
     """The timeline of each finding's name (of the name behind it, where it is an alias)."""
-    names = pa.array([finding.name.removesuffix(".") + "." for finding in findings])
+    names = pa.array([absolute(finding.name) for finding in findings], pa.string())
     wanted = judged.table.filter(pc.is_in(judged.table.column("name"), names))
     owners = wanted.column("address_name_id").cast(pa.int32())
     zones = pc.index_in(wanted.column("zone"), value_set=judged.history.names)
@@ -94,17 +98,22 @@ def timelines(judged: Judged, findings: Sequence[Finding]) -> dict[str, Timeline
     host_ids = pa.chunked_array([pa.array(sorted(set().union(*hosts_of.values())), pa.int32())])
     rows = address_rows(judged.history, pa.chunked_array([pc.unique(owners)]))
     tracks = _tracks(judged, rows)
-    of_hosts = _tracks(judged, address_rows(judged.history, host_ids))
+    host_rows = address_rows(judged.history, host_ids)
+    of_hosts, host_ttls = _tracks(judged, host_rows), _ttls(host_rows)
     ttls = _ttls(rows)
     found = {}
-    for name, owner, zone in zip(
-        wanted.column("name").to_pylist(), owners.to_pylist(), zones.to_pylist(), strict=True
-    ):
-        servers = (track for host in hosts_of.get(zone, ()) for track in of_hosts.get(host, ()))
+    n_fresh = wanted.column("n_fresh").to_pylist()
+    keys = (wanted.column("name").to_pylist(), owners.to_pylist(), zones.to_pylist(), n_fresh)
+    for name, owner, zone, n_answers in zip(*keys, strict=True):
+        hosts = hosts_of.get(zone, set())
+        servers = (track for host in hosts for track in of_hosts.get(host, ()))
+        high_s = (high for host in hosts for _, _, high in host_ttls.get(host, ()))
         found[bare(name) or ""] = Timeline(
             tracks.get(owner, []),
             sorted(servers, key=lambda track: (track.spells, track.address)),
             ttls.get(owner, []),
+            max(high_s, default=0),
+            n_answers or 0,
         )
     return found
 

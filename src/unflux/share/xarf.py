@@ -20,7 +20,7 @@ from unflux.share.case import (
 from unflux.share.timeline import Timeline
 
 VERSION = "4.2.0"
-TAGS = ["attack:t1568.001", "dns:fast-flux"]
+TAGS = ["attack:t1568-001", "dns:fast-flux"]
 MAX_DESCRIPTION = 1000
 
 

@@ -1,0 +1,319 @@
+"""The HTML report: one file, no script, whatever names say; and its pictures."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import Cli
+from sharing import HOSTILE_ORGANISATION, hostile_scan, lab_scan, lab_world
+from unflux.pipeline import Scan
+from unflux.share import pictures, report
+from unflux.share.html import el
+from unflux.share.pictures import LEFT, MAX_LANES, WIDTH, Lane, TimeScale
+from unflux.share.timeline import HOUR_US, Track, estimate_pool, timelines
+
+__all__ = ["hostile_scan", "lab_scan", "lab_world"]  # fixtures
+
+CHROMIUM = shutil.which("chromium")
+VOID = {"meta", "br", "hr", "link", "img", "input"}
+BIDI = set("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+HOUR_0 = 1_790_000_000_000_000 // HOUR_US * HOUR_US
+
+
+class Page(HTMLParser):
+    """Elements in order, text, and whether every element is closed where it must be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def page_of(scan: Scan) -> str:
+    out = io.BytesIO()
+    report.write_report(scan, out)
+    return out.getvalue().decode()
+
+
+@pytest.mark.parametrize("which", ["lab_scan", "hostile_scan"])
+def test_the_page_is_well_formed_and_has_nothing_that_acts(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    text = page_of(request.getfixturevalue(which))
+    page = Page(text)
+    assert page.open == []
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "img", "iframe", "object", "embed", "form", "link", "base", "use"}
+    ids = [one["id"] for _, one in page.elements if "id" in one]
+    assert len(ids) == len(set(ids))
+    for _, attributes in page.elements:
+        for key, value in attributes.items():
+            assert not key.startswith("on"), key
+            assert key not in ("style", "src")
+            if key == "href":
+                assert value is not None
+                assert value[1:] in ids
+                assert value[0] == "#"
+
+
+def test_the_policy_allows_this_one_style_and_nothing_else(lab_scan: Scan) -> None:
+    text = page_of(lab_scan)
+    [policy] = [one["content"] for _, one in Page(text).elements if "http-equiv" in one]
+    style = re.search(r"<style>(.*?)</style>", text, re.S)
+    assert style
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    assert "url(" not in style[1]
+    assert text.index("Content-Security-Policy") < text.index("<style>")
+
+
+def test_hostile_names_are_text(hostile_scan: Scan) -> None:
+    text = page_of(hostile_scan)
+    assert not BIDI & set(text)
+    assert all(one.isprintable() or one in "\n\u202f" for one in text)
+    shown = "".join(Page(text).text)
+    for finding in hostile_scan.findings:
+        assert finding.name in shown
+    assert "<script>alert(2)</script>\\u202e\\u2066=HYPERLINK(1)\\x1b[2J" in shown
+    assert HOSTILE_ORGANISATION not in shown
+    assert "<b>hostile\\u202e.pcap" in shown
+
+
+def test_the_same_scan_gives_the_same_bytes(lab_scan: Scan) -> None:
+    slower = replace(lab_scan, summary=lab_scan.summary | {"seconds": 99.0})
+    assert page_of(slower) == page_of(lab_scan)
+
+
+def test_what_a_reader_must_know_is_on_the_page(lab_scan: Scan) -> None:
+    shown = " ".join("".join(Page(page_of(lab_scan)).text).split())
+    assert "2 names are fast flux" in shown
+    counts = lab_scan.summary["counts"]
+    assert f"{counts['items']} items read" in shown
+    assert "every item is accounted for" in shown
+    for finding in lab_scan.findings:
+        assert finding.name in shown
+        for reason in finding.reasons:
+            assert reason.weight < 0.01 or reason.says in shown
+        for tried in finding.benign_explanations:
+            assert tried.says in shown
+        for client in finding.client_list:
+            assert not finding.is_flux or client in shown
+    for spot in lab_scan.summary["blind_spots"]:
+        assert spot in shown
+    assert "victims" in shown
+
+
+def test_pictures_show_what_the_findings_count(lab_scan: Scan) -> None:
+    found = timelines(lab_scan.judged, lab_scan.findings)
+    for finding in lab_scan.findings:
+        line = found[finding.name]
+        assert {track.address for track in line.addresses} == {
+            agent.address for agent in finding.agent_list
+        }
+        assert line.growth()[-1][1] == finding.n_addresses == len(line.addresses)
+        assert max(high for _, _, high in line.ttls) == finding.ttl_max_s
+        assert sum(new for _, _, new in line.periods()) == finding.n_addresses
+        firsts = [track.spells[0][0] for track in line.addresses]
+        assert firsts == sorted(firsts)
+    double = next(one for one in lab_scan.findings if one.verdict == "double_flux")
+    row = next(row for row in lab_scan.judged.table.to_pylist() if row["name"] == double.name + ".")
+    servers = {track.address for track in found[double.name].name_servers}
+    assert len(servers) == row["ns_addresses"]
+
+
+def test_a_scan_without_flux_says_so(lab_scan: Scan) -> None:
+    names = lab_scan.summary["names"]
+    calm = {**names["by_verdict"], "single_flux": 0, "double_flux": 0, "ns_flux": 0}
+    summary = lab_scan.summary | {
+        "names": names | {"by_verdict": calm},
+        "blind_spots": ["<b>no origin AS table</b>"],
+    }
+    shown = "".join(Page(page_of(replace(lab_scan, summary=summary, findings=[]))).text)
+    assert "No name was called fast flux" in shown
+    assert "No name reached the score" in shown
+    assert "No client is known to have asked" in shown
+    assert "<b>no origin AS table</b>" in shown
+
+
+def test_more_findings_than_fit_are_counted(
+    lab_scan: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MAX_PICTURED", 1)
+    monkeypatch.setattr(report, "MAX_ROWS", 2)
+    page = Page(page_of(lab_scan))
+    assert [tag for tag, _ in page.elements].count("article") == 1
+    left = len(lab_scan.findings) - 2
+    assert f"{left} more are in findings.ndjson" in "".join(page.text)
+
+
+def test_scan_writes_the_report(cli: Cli, lab_world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = cli("scan", lab_world / "answers.parquet", "--out", out)
+    assert done.returncode == 0
+    assert (out / "report.html").read_text().startswith("<!doctype html>")
+    assert cli("scan", out, "--json").returncode == 0, "the report is no input"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+@pytest.mark.parametrize("which", ["lab_scan", "hostile_scan"])
+def test_chromium_shows_it_quietly_at_every_width(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    from playwright.sync_api import sync_playwright
+
+    path = tmp_path / "report.html"
+    path.write_text(page_of(request.getfixturevalue(which)))
+    said: list[str] = []
+    asked: list[str] = []
+    with sync_playwright() as tool:
+        browser = tool.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for width, scheme in ((1280, "light"), (390, "dark")):
+            page = browser.new_page(
+                viewport={"width": width, "height": 900}, color_scheme=scheme
+            )  # fmt: skip
+            page.on("console", lambda message: said.append(message.text))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            page.on("dialog", lambda dialog: said.append(dialog.message))
+            page.on("request", lambda one: asked.append(one.url))
+            page.goto(path.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert (
+                page.evaluate("getComputedStyle(document.querySelector('article')).display")
+                != "inline"
+            )
+            ink = "getComputedStyle(document.body).backgroundColor"
+            assert (page.evaluate(ink) == "rgb(20, 23, 28)") is (scheme == "dark")
+            strip = page.locator("article svg.uf").first
+            assert strip.bounding_box()["height"] > 60
+            page.locator("summary").first.click()
+            assert page.locator("details table").first.is_visible()
+        pdf = page.pdf(format="A4")
+        browser.close()
+    assert said == []
+    assert set(asked) == {path.as_uri()}
+    assert pdf.startswith(b"%PDF")
+
+
+def numbers_of(svg: str) -> list[float]:
+    """Horizontal places of everything in a picture."""
+    places = [float(x) for x in re.findall(r'x="(-?[\d.]+)"', svg)]
+    return places + [float(x) for x in re.findall(r"[MH](-?[\d.]+)", svg)]
+
+
+SPELLS = st.lists(
+    st.tuples(st.integers(0, 2**50), st.integers(0, 2**40)).map(lambda one: (one[0], sum(one))),
+    max_size=4,
+)
+
+
+@given(
+    lanes=st.lists(st.builds(Lane, st.text(max_size=9), st.integers(0, 99), SPELLS), max_size=9),
+    first=st.integers(0, 2**50),
+    span=st.integers(0, 2**50),
+    label=st.text(max_size=20),
+)
+def test_a_strip_of_anything_is_xml_inside_its_box(
+    lanes: list[Lane], first: int, span: int, label: str
+) -> None:
+    svg = pictures.strip(lanes, TimeScale.around(first, first + span), label)
+    assert ET.fromstring(svg).attrib["role"] == "img"  # noqa: S314  our own
+    assert all(0 <= x <= WIDTH for x in numbers_of(svg))
+
+
+@given(
+    counts=st.lists(st.integers(0, 10**9), max_size=40),
+    estimate=st.none() | st.tuples(*[st.floats(0, 1e12)] * 3),
+    label=st.text(max_size=20),
+)
+def test_growth_levels_and_bars_of_anything_are_xml(
+    counts: list[int], estimate: tuple[float, float, float] | None, label: str
+) -> None:
+    points = [(HOUR_0 + place * 10**8, count) for place, count in enumerate(sorted(counts))]
+    scale = TimeScale.around(HOUR_0, HOUR_0 + 5 * 10**9)
+    bands = [(HOUR_0 + place * HOUR_US, count // 2, count) for place, count in enumerate(counts)]
+    items = [(label * place, count) for place, count in enumerate(counts)]
+    for svg in (
+        pictures.growth(points, scale, label, estimate),
+        pictures.levels(bands, HOUR_US, scale, label),
+        pictures.bars(items, label),
+        pictures.shares([(label, count, "red") for count in counts], label),
+    ):
+        ET.fromstring(svg)  # noqa: S314  our own
+        assert "nan" not in svg
+        assert "inf" not in svg
+
+
+def test_long_strips_are_thinned_and_say_so() -> None:
+    lanes = [Lane(f"198.18.0.{n}", n, [(HOUR_0, HOUR_0 + n)]) for n in range(3 * MAX_LANES)]
+    svg = pictures.strip(lanes, TimeScale.around(HOUR_0, HOUR_0 + HOUR_US), "addresses")
+    assert svg.count('<path class="lane') == MAX_LANES
+    assert "every 3th line" not in svg
+    assert "one line in 3 is drawn" in svg
+
+
+@pytest.mark.parametrize("span_s", [60, 3600, 6 * 3600, 86_400, 30 * 86_400, 20 * 365 * 86_400])
+def test_ticks_are_few_round_and_inside(span_s: int) -> None:
+    scale = TimeScale(HOUR_0 + 17_000_000, HOUR_0 + (17 + span_s) * 1_000_000)
+    ticks = scale.ticks()
+    assert 1 <= len(ticks) <= 6
+    assert all(LEFT <= scale.x(at_us) <= WIDTH for at_us, _ in ticks)
+    assert all(at_us % 60_000_000 == 0 for at_us, _ in ticks)
+
+
+def test_spells_closer_than_the_gap_are_one() -> None:
+    assert pictures.bridged([(0, 5), (8, 9), (20, 30), (21, 22)], 3) == [(0, 9), (20, 30)]
+
+
+def track(n_fresh: int) -> Track:
+    return Track("198.18.0.1", "a.test", None, None, None, ((0, 1),), n_fresh)
+
+
+def test_the_pool_estimate_is_chaos() -> None:
+    # 20 seen once, 10 twice, 10 five times, in 30 answers: unseen = 29/30 · 20 · 19 / (2 · 11).
+    tracks = [track(1)] * 20 + [track(2)] * 10 + [track(5)] * 10
+    pool = estimate_pool(tracks, 30)
+    assert pool is not None
+    assert pool.estimate == pytest.approx(40 + 29 / 30 * 380 / 22)
+    assert pool.coverage == pytest.approx(1 - 20 / 90)
+    assert 40 < pool.low < pool.estimate < pool.high
+    assert estimate_pool([track(1)] * 50, 10) is None, "never twice: nothing to go by"
+    assert estimate_pool([track(2)] * 9, 10) is None, "too few"
+    complete = estimate_pool([track(2)] * 30, 10)
+    assert complete is not None
+    assert complete.estimate == 30
+
+
+def test_an_element_escapes_all_but_elements() -> None:
+    made = el("p", "<i>", el("b", "&"), None, 3, title="\"'>", class_="x", data_x=None)
+    assert made == '<p title="&quot;&#x27;&gt;" class="x">&lt;i&gt;<b>&amp;</b>3</p>'
