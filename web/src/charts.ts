@@ -74,7 +74,7 @@ export const axis = (more: object = {}): object => {
 export function figure(
   label: string,
   height: number,
-  options: () => EChartsCoreOption,
+  options: (width: number) => EChartsCoreOption,
   ...below: Child[]
 ): HTMLElement {
   const area = h("div", { class: "chart", role: "img", "aria-label": shown(label) });
@@ -84,7 +84,7 @@ export function figure(
   const draw = (): void => {
     if (!area.clientWidth) return;
     chart ??= echarts.init(area, undefined, { renderer: "canvas" });
-    chart.setOption({ animation: false, textStyle: { fontFamily: "inherit" }, ...options() }, true);
+    chart.setOption({ animation: false, textStyle: { fontFamily: getComputedStyle(document.body).fontFamily }, ...options(area.clientWidth) }, true);
   };
   const observer = new ResizeObserver(() => {
     if (!area.isConnected) {
@@ -220,16 +220,17 @@ export function lines<T extends Point>(
 }
 
 export function bars(label: string, rows: { name: string; n: number }[], unit: string): HTMLElement {
-  const options = (): EChartsCoreOption => {
+  const options = (width: number): EChartsCoreOption => {
     const colours = inks();
+    const left = Math.min(190, width * 0.45);
     return {
       color: colours.series,
-      grid: { left: 186, right: 40, top: 4, bottom: 6 },
+      grid: { left, right: 40, top: 4, bottom: 6 },
       tooltip: { ...tooltip(), formatter: (one: { name: string; value: number }) => shown(`${one.name}: ${count(one.value)} ${unit}`) },
       xAxis: axis({ type: "value", show: false }),
       yAxis: axis({
         type: "category", inverse: true, data: rows.map((row) => shown(row.name)),
-        axisLabel: { color: colours.ink, fontSize: 11, width: 170, overflow: "truncate" },
+        axisLabel: { color: colours.ink, fontSize: 11, width: left - 14, overflow: "truncate" },
         axisLine: { show: false },
       }),
       series: [{

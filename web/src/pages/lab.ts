@@ -48,7 +48,7 @@ export async function show({ main, signal }: Context): Promise<void> {
     const [x, y] = PLACES[key];
     const title = key === "name_server" && isAgent ? "name server: an agent" : TITLES[key];
     picture.append(svg("g", { class: `host ${key}${key === "name_server" && isAgent ? " agent" : ""}` },
-      svg("rect", { x: x - 78, y: y - 27, width: 156, height: 54, rx: 10 }),
+      svg("rect", { x: x - 84, y: y - 27, width: 168, height: 54, rx: 10 }),
       svg("text", { x, y: y - 4, class: "what" }, title), svg("text", { x, y: y + 15, class: "at" }, address)));
   }
   const said = h("div", { "aria-live": "polite" });
@@ -90,7 +90,7 @@ function line(arrow: Arrow, place: number, roles: Map<string, string>): SVGEleme
   const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
   const length = Math.hypot(dx, dy) || 1;
   const [nx, ny] = [(-dy / length) * 9, (dx / length) * 9]; // there and back do not lie on each other
-  const edge = Math.min(82 / Math.abs(dx / length || 1e-9), 31 / Math.abs(dy / length || 1e-9));
+  const edge = Math.min(88 / Math.abs(dx / length || 1e-9), 31 / Math.abs(dy / length || 1e-9));
   const [ux, uy] = [(dx / length) * edge, (dy / length) * edge];
   const [x1, y1, x2, y2] = [from[0] + ux + nx, from[1] + uy + ny, to[0] - ux + nx, to[1] - uy + ny];
   return [
@@ -111,6 +111,6 @@ function proof(walk: Walk): HTMLElement | null {
 function registrations(walk: Walk): HTMLElement | null {
   if (!walk.registrations) return null;
   const { before, after } = walk.registrations;
-  return card("One flux period later", "The same questions again.", table("Before and after", ["What", "Before", "After"],
+  return card("One flux period later", "The same questions again.", table("Before and after", ["What", ["Before", "wrap"], ["After", "wrap"]],
     Object.keys(before).map((key) => [key.replaceAll("_", " "), (before[key] ?? []).join(", "), (after[key] ?? []).join(", ")])));
 }

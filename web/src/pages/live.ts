@@ -2,7 +2,7 @@
 
 import { failure, get, headers } from "../api";
 import { lines } from "../charts";
-import { card, h, outside, replace, shown, type Child } from "../dom";
+import { card, h, outside, replace, shown } from "../dom";
 import { count, time, words } from "../format";
 import type { Context } from "../main";
 import { nameLink, verdict } from "../parts";
@@ -82,22 +82,19 @@ async function follow(after: number, signal: AbortSignal, take: (alert: Alert, n
 function item(alert: Alert): HTMLElement {
   const flux = inner(alert, "flux") ?? alert;
   const name = text(flux.name) ?? text(inner(inner(alert, "dns"), "question")?.name);
-  const says = text(flux.verdict) ?? text(alert.event) ?? text(alert.kind) ?? "alert";
-  const at = text(alert["@timestamp"]) ?? text(alert.at) ?? text(alert.time) ?? text(flux.last_seen);
-  const reason = text(inner(alert, "event")?.reason) ?? text(alert.reason) ?? text((flux.reasons as { says?: unknown }[] | undefined)?.[0]?.says);
-  const blocked = alert.blocked === true || alert.blocked_until !== undefined || says === "blocked" ? ["blocked", until(alert)] : [];
+  const says = text(flux.verdict) ?? text(inner(alert, "rule")?.name) ?? "alert";
+  const at = text(inner(alert, "event")?.created) ?? text(alert["@timestamp"]) ?? text(flux.last_seen);
+  const block = inner(alert, "flux_block");
+  const outcome = text(block?.outcome);
+  const until = typeof block?.until_us === "number" ? `until ${time(new Date(block.until_us / 1000).toISOString())}` : null;
+  const reason = text(inner(alert, "event")?.reason) ?? text(block?.why) ?? text((flux.reasons as { says?: unknown }[] | undefined)?.[0]?.says);
   return h("li", {},
     h("time", {}, time(at)), name ? nameLink(name) : outside(says),
     name ? (/^[a-z_]+$/.test(says) ? verdict(says) : outside(says)) : null,
     typeof flux.score === "number" ? h("span", { class: "tag" }, flux.score.toFixed(2)) : null,
-    ...blocked.filter(Boolean).map((one) => h("span", { class: "tag" }, words(String(one)))),
+    [outcome ? words(outcome) : null, text(block?.action), until].map((one) => (one ? h("span", { class: "tag" }, one) : null)),
     reason ? h("small", {}, outside(reason)) : null,
     h("details", {}, h("summary", {}, "all of it"), h("pre", {}, shown(JSON.stringify(alert, null, 1)))));
-}
-
-function until(alert: Alert): Child {
-  const at = text(alert.blocked_until) ?? text(alert.until);
-  return at ? `until ${time(at)}` : null;
 }
 
 function inner(from: Record<string, unknown> | undefined, key: string): Record<string, unknown> | undefined {

@@ -86,7 +86,7 @@ function showOne(one: Network, main: HTMLElement, query: string): void {
   const asns = Object.entries(one.asns ?? {}).slice(0, 12).map(([asn, n]) => ({ name: /^\d+$/.test(asn) ? `AS${asn}` : asn, n }));
   if (asns.length) cards.push(card("Networks of its agents", null, bars(`Addresses by origin AS: ${asns.slice(0, 5).map((as) => `${as.name} ${as.n}`).join(", ")}`, asns, "addresses")));
   cards.push(card("Sub-networks", "Names whose addresses come from one pool.",
-    table("Sub-networks", ["", "Names", ["Agents", "number"], ["At a time", "number"]],
+    table("Sub-networks", ["", ["Names", "wrap"], ["Agents", "number"], ["At a time", "number"]],
       one.sub_networks.map((sub, at) => [String(at), sub.names.slice(0, 8).flatMap((name, place) => [place ? ", " : "", nameLink(name, scan)]).concat(sub.names.length > 8 ? [` and ${sub.names.length - 8} more`] : []),
         count(sub.n_agents), sizeOf(sub.size)]))));
   cards.push(card("Layers", "How each kind of link alone divides the names.", table("Layers", ["Layer", ["Groups", "number"], ["Addresses", "number"]],
@@ -163,6 +163,6 @@ function graph(one: Network): HTMLElement {
       }],
     };
   };
-  return whole(card("Graph", "Names in the middle, coloured by sub-network; addresses around them (diamonds: addresses of name servers).", figure(label, 520, options)));
+  return whole(card("Graph", "Names in the middle, coloured by sub-network; addresses around them (diamonds: addresses of name servers).", figure(label, Math.min(520, innerWidth), options)));
 }
 
