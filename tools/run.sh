@@ -41,8 +41,9 @@ need_rust() {
 # Make .venv with unflux and the extra's packages, unless that is done for this source.
 install_unflux() {
     local extra=$1 stamp=$venv/.unflux-$1 key
-    key=$(find pyproject.toml build_backend rust src -type f -not -path '*/target/*' \
-        -not -path '*/data/*' -not -name '*.so' -not -path '*/__pycache__/*' -print0 \
+    key=$(find pyproject.toml build_backend rust src web -type f -not -path '*/target/*' \
+        -not -path '*/data/*' -not -name '*.so' -not -path '*/__pycache__/*' \
+        -not -path '*/node_modules/*' -not -path '*/web/ui/*' -print0 \
         | sort -z | xargs -0 sha256sum | sha256sum)
     [ "$(cat "$stamp" 2>/dev/null)" = "$key" ] && return
     need_python
