@@ -105,7 +105,7 @@ class Guards:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        return is_loopback(name) or name == "testserver"
+        return is_loopback(name)
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = _body_limit(scope, self.settings.limits)

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, func, insert, select, update
 
 from unflux.detect import VERDICTS, Finding
 from unflux.share import table as share_table
@@ -166,15 +166,11 @@ class Findings:
             select(func.count()).where(notes.c.name == findings.c.name).scalar_subquery()
         ).label("n_notes")
         state = func.coalesce(triage.c.state, NEW).label("triage")
-        by = SORTED_BY[sort]
-        ordered = by.desc() if descending else by.asc()
-        if getattr(by, "nullable", False):
-            ordered = ordered.nulls_last()
         rows = (
             select(*_LISTED, state, n_notes)
             .select_from(joined)
             .where(where)
-            .order_by(ordered, findings.c.name)
+            .order_by(*_order(sort, descending))
             .offset(offset)
             .limit(limit)
         )
@@ -185,7 +181,7 @@ class Findings:
             .group_by(findings.c.verdict)
         )
         with self._engine.connect() as connection:
-            counted = dict(connection.execute(counts).tuples().all())
+            counted: dict[str, int] = dict(connection.execute(counts).tuples().all())
             by_verdict = {verdict: counted.get(verdict, 0) for verdict in VERDICTS}
             return Page(
                 sum(counted.values()), by_verdict, connection.execute(rows).mappings().all()
@@ -197,7 +193,7 @@ class Findings:
             select(findings.c.body)
             .select_from(findings.outerjoin(triage, triage.c.name == findings.c.name))
             .where(condition(scan_id, terms))
-            .order_by(findings.c.score.desc(), findings.c.name)
+            .order_by(findings.c.number)
             .limit(limit)
             .execution_options(yield_per=ROWS_AT_ONCE)
         )
@@ -226,6 +222,17 @@ class Findings:
         """Findings in all scans."""
         with self._engine.connect() as connection:
             return connection.execute(select(func.count()).select_from(findings)).scalar_one()
+
+
+def _order(sort: str, descending: bool) -> list[ColumnElement[Any]]:
+    """Unknown values last, ties by name."""
+    if sort == "score" and descending:
+        return [findings.c.number.asc()]  # numbered in this order when they were written
+    by = SORTED_BY[sort]
+    ordered = by.desc() if descending else by.asc()
+    if getattr(by, "nullable", False):
+        ordered = ordered.nulls_last()
+    return [ordered, findings.c.name.asc()]
 
 
 def _row(scan_id: str, number: int, one: Finding) -> dict[str, Any]:

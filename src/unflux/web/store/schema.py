@@ -14,7 +14,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    desc,
 )
 
 metadata = MetaData(
@@ -53,7 +52,7 @@ findings = Table(
     "findings",
     metadata,
     Column("scan_id", String(32), ForeignKey("scans.id"), primary_key=True),
-    Column("number", Integer, primary_key=True),  # from 0, highest score first
+    Column("number", Integer, primary_key=True),  # from 0, in order of score (highest first) and name
     Column("name", _text(), nullable=False),  # without the final dot
     Column("registered_domain", _text()),
     Column("verdict", String(16), nullable=False),
@@ -69,8 +68,8 @@ findings = Table(
     Column("why", Text, nullable=False),  # one line
     Column("body", Text, nullable=False),  # the whole finding as JSON
     Index("ix_findings_name", "scan_id", "name", unique=True),
-    Index("ix_findings_score", "scan_id", desc("score"), "name"),
-    Index("ix_findings_verdict", "scan_id", "verdict", desc("score"), "name"),
+    Index("ix_findings_score", "scan_id", "score"),
+    Index("ix_findings_verdict", "scan_id", "verdict", "number"),
     Index("ix_findings_domain", "scan_id", "registered_domain"),
 )
 

@@ -49,9 +49,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["scan_id"], ["scans.id"], name="fk_findings_scan_id"),
     )
     op.create_index("ix_findings_name", "findings", ["scan_id", "name"], unique=True)
-    by_score = [sa.text("score DESC"), "name"]
-    op.create_index("ix_findings_score", "findings", ["scan_id", *by_score])
-    op.create_index("ix_findings_verdict", "findings", ["scan_id", "verdict", *by_score])
+    op.create_index("ix_findings_score", "findings", ["scan_id", "score"])
+    op.create_index("ix_findings_verdict", "findings", ["scan_id", "verdict", "number"])
     op.create_index("ix_findings_domain", "findings", ["scan_id", "registered_domain"])
     op.create_table(
         "facets",
