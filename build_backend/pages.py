@@ -50,7 +50,7 @@ def source_hash() -> str:
 
 
 def _build(folder: Path, wanted: str) -> None:
-    """Install the locked packages and build, in a folder of its own; then put the pages in place."""
+    """Install the locked packages, build in a folder of its own, then put the pages in place."""
     command = ip_tables.npm_command()
     if command is None:
         raise FileNotFoundError("there is no npm")

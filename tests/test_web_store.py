@@ -16,14 +16,9 @@ from unflux.web.buckets import MAX_KEYS, Buckets
 from unflux.web.search import SearchError
 from unflux.web.store import Principal, Store
 from unflux.web.store.schema import metadata
-from web_site import (  # noqa: F401  fixtures
-    World,
-    judged_url,
-    new_url,
-    postgres,
-    scanned,
-    world,
-)
+from web_site import World
+
+pytest_plugins = ["web_site"]
 
 
 def test_migrations_make_exactly_the_tables_in_use(new_url: str) -> None:
@@ -82,7 +77,7 @@ def test_a_search_finds_what_it_says(
     line: str,
     world: World,
     judged_url: str,
-    scanned: pipeline.Scan,  # noqa: F811
+    scanned: pipeline.Scan,
 ) -> None:
     store = Store(judged_url)
     page = store.findings.page(

@@ -35,7 +35,7 @@ LONG = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 56, "test"])
 """255 bytes on the wire."""
 HOSTILE = (
     "<script>alert\\(1\\)</script>.test",
-    "\\\"><img\\032src=x\\032onerror=alert\\(2\\)>.test",
+    '\\"><img\\032src=x\\032onerror=alert\\(2\\)>.test',
     "=cmd|'/c\\032calc'!a1.test",
     "\\226\\128\\174gnp.exe.test",  # U+202E, right-to-left override
     "\\000\\027[31mcontrol\\010.test",

@@ -4,36 +4,37 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import IO, Any, cast
 
 import msgspec
 
+from unflux import pipeline
 from unflux.detect import Finding
 from unflux.errors import UnfluxError
-from unflux.pipeline import Scan
+from unflux.pipeline import Scan, ScanOptions
 from unflux.share import exports
 from unflux.share.case import Case, ExportOptions
 from unflux.share.exports import FileExport
+from unflux.web.history import HistoryReader
+from unflux.web.judging import NONE_LISTED
 
 CHUNK_BYTES = 1 << 18
-NEEDS_SIGHTINGS = ("cof",)
-"""Made from sightings, not from findings: `/api/v1/cof/NAME` gives them name by name."""
+NEEDS_SIGHTINGS = ("cof", "misp")
+"""Made from sightings too, which are read from the dataset for them."""
 OWN = {
     "json": "JSON, one object (as scan --json)",
     "ndjson": "JSON, one finding a line",
 }
-SUFFIXES = {"ecs": "ndjson", "csv-agents": "csv", "stix": "json", "misp": "json"}
+SUFFIXES = {"ecs": "ndjson", "cof": "ndjson", "csv-agents": "csv", "stix": "json", "misp": "json"}
 MEDIA = {"json": "application/json", "ndjson": "application/x-ndjson", "csv": "text/csv"}
 
 
 def formats() -> dict[str, str]:
     """What the page offers: name and title."""
-    shared = {
-        one.name: one.title
-        for one in exports.EXPORTS
-        if isinstance(one, FileExport) and one.name not in NEEDS_SIGHTINGS
-    }
+    shared = {one.name: one.title for one in exports.EXPORTS if isinstance(one, FileExport)}
     return OWN | shared
 
 
@@ -48,7 +49,9 @@ def media_type(name: str) -> str:
     return MEDIA.get(suffix(name), "text/plain") + "; charset=utf-8"
 
 
-def write(name: str, bodies: Iterator[bytes], summary: str) -> IO[bytes]:
+def write(
+    name: str, bodies: Iterator[bytes], summary: str, reader: Callable[[], HistoryReader]
+) -> IO[bytes]:
     """A temporary file with the findings in a format, at its beginning.
 
     Raises
@@ -66,7 +69,7 @@ def write(name: str, bodies: Iterator[bytes], summary: str) -> IO[bytes]:
             _write_object(bodies, summary, out)
         else:
             findings = [msgspec.json.decode(body, type=Finding) for body in bodies]
-            _write_shared(name, findings, json.loads(summary), out)
+            _write_shared(name, findings, json.loads(summary), reader, out)
     except ModuleNotFoundError as error:
         out.close()
         raise UnfluxError(f"this export needs {error.name}: pip install 'unflux[export]'") from None
@@ -86,14 +89,30 @@ def _write_object(bodies: Iterator[bytes], summary: str, out: IO[bytes]) -> None
 
 
 def _write_shared(
-    name: str, findings: list[Finding], summary: dict[str, Any], out: IO[bytes]
+    name: str,
+    findings: list[Finding],
+    summary: dict[str, Any],
+    reader: Callable[[], HistoryReader],
+    out: IO[bytes],
 ) -> None:
     export = exports.by_name(name)
     if not isinstance(export, FileExport):
         raise ValueError(f"{name} is a directory of files: use `unflux export {name}`")
-    # These exports look at findings alone; the ones that need sightings are left out above.
     listed = Scan(summary, findings, None, None)  # type: ignore[arg-type]
+    if name in NEEDS_SIGHTINGS:
+        listed = _with_sightings(listed, reader())
     export.write(Case(listed, ExportOptions()), out)
+
+
+def _with_sightings(listed: Scan, reader: HistoryReader) -> Scan:
+    """The scan with the history of its own names; the findings stay those of the store."""
+    owners = {one.name.removesuffix(".") + "." for one in listed.findings}
+    owners |= {one.zone.removesuffix(".") + "." for one in listed.findings if one.zone}
+    with tempfile.TemporaryDirectory(prefix="unflux-export-") as folder:
+        part = Path(folder) / "sightings.parquet"
+        reader.copy_about(owners, part)
+        small = pipeline.scan([part], ScanOptions(min_score=NONE_LISTED))
+    return replace(small, summary=listed.summary, findings=listed.findings)
 
 
 def chunks(file: IO[bytes]) -> Iterator[bytes]:

@@ -109,38 +109,41 @@ class Guards:
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = _body_limit(scope, self.settings.limits)
+        too_large = errors.response(413, f"a body has at most {limit} bytes here")
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdigit() and int(length) > limit:
-            refusal = errors.response(413, f"a body has at most {limit} bytes here")
-            await refusal(scope, receive, send)
+            await too_large(scope, receive, send)
             return
         received = 0
-        started = False
+        started = over = False
 
         async def receive_bounded() -> Message:
-            nonlocal received
+            nonlocal received, over
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
+                over = True
                 raise TooLarge
             return message
 
         async def send_noted(message: Message) -> None:
             nonlocal started
+            if over and not started:
+                return  # the app may make an answer of its own out of TooLarge
             started = True
             await send(message)
 
         try:
             await self.app(scope, receive_bounded, send_noted)
         except TooLarge:
-            if not started:
-                refusal = errors.response(413, f"a body has at most {limit} bytes here")
-                await refusal(scope, receive, send)
+            pass
         except Exception as error:  # here, not further out: this answer needs its headers too
             errors.log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
             if started:
                 raise
             await errors.response(500, errors.INTERNAL)(scope, receive, send)
+        if over and not started:
+            await too_large(scope, receive, send)
 
 
 def _body_limit(scope: Scope, limits: Limits) -> int:

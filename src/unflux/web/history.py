@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from unflux import sightings, tables
 from unflux.sightings import Dataset
 
 MAX_HOPS = 8
@@ -59,8 +60,7 @@ class HistoryReader:
             files = self._files[table]
             if not files:
                 return pa.table({})
-            found = engine.execute(sql, [files, *parameters])
-            return found.to_arrow_table()
+            return engine.sql(sql, params=[files, *parameters]).to_arrow_table()
 
     def rows_of(self, owners: Sequence[str], rdtypes: Sequence[str], limit: int) -> pa.Table:
         """Sightings of names, in order of time."""
@@ -109,6 +109,33 @@ class HistoryReader:
         owners = {name, *facts.aliases, *facts.name_servers, *([zone] if zone else [])}
         _, rows = self.page(sorted(owners), 0, MAX_ROWS)
         return rows
+
+    def copy_about(self, owners: Iterable[str], to: Path) -> None:
+        """Write the sightings of names, and of what their CNAME and NS records lead to.
+
+        `to` becomes a Parquet file that unflux reads as any other input.
+        """
+        with duckdb.connect() as engine:
+            files = self._files["sightings"]
+            wanted = pa.table({"owner": pa.array(sorted(set(owners)), pa.string())})
+            engine.register("wanted", wanted)
+            engine.sql("CREATE TEMP TABLE known AS SELECT owner, 0 AS hop FROM wanted")
+            for hop in range(MAX_HOPS):
+                engine.sql(
+                    "INSERT INTO known SELECT DISTINCT rdata, ? + 1 FROM read_parquet(?) "
+                    "WHERE rdtype IN ('CNAME', 'NS') "
+                    "AND owner IN (SELECT owner FROM known WHERE hop = ?) "
+                    "AND rdata NOT IN (SELECT owner FROM known)",
+                    params=[hop, files, hop],
+                )
+                found = engine.sql("SELECT 1 FROM known WHERE hop = ? LIMIT 1", params=[hop + 1])
+                if not found.fetchall():
+                    break
+            rows = engine.sql(
+                "SELECT * FROM read_parquet(?) WHERE owner IN (SELECT owner FROM known)",
+                params=[files],
+            ).to_arrow_table()
+        sightings.write_table(rows.select(tables.SIGHTINGS.names).cast(tables.SIGHTINGS), to)
 
     def sharing(self, addresses: Iterable[str], name: str) -> list[tuple[str, int]]:
         """Other names with these addresses, and how many of them, most first."""
@@ -161,7 +188,7 @@ def _split(rows: pa.Table, owners: Sequence[str], zone: str | None) -> dict[str,
         out = {}
         for kind, where in chosen.items():
             named = {"zone": zone} if kind == "ns" else {"owners": list(owners)}
-            found = engine.execute(f"SELECT * FROM rows WHERE {where}", named)
+            found = engine.sql(f"SELECT * FROM rows WHERE {where}", params=named)
             out[kind] = found.to_arrow_table()
         return out
 

@@ -57,7 +57,7 @@ class Term:
 Value = float | str | tuple[str, ...]
 Maker = Callable[[str, str, str], tuple[str, Value]]
 
-_TOKEN = re.compile(r'(-?)(?:([a-z]+):)?(>=|<=|>|<|=)?(?:"([^"]*)"|(\S+))')
+_TOKEN = re.compile(r'(-?)(?:([a-z]+):)?(>=|<=|>|<|=)?(?:"((?:[^"\\]|\\.)*)"|(\S+))')
 
 
 def parse(line: str) -> list[Term]:

@@ -21,6 +21,7 @@ from unflux.web.store import Store
 from unflux.web.store.times import now_us
 
 ENDED = ("done", "failed", "cancelled")
+TOO_MUCH = "the scan needed more time or memory than an upload may have"
 MAX_LINE = 1 << 16
 KILL_AFTER_S = 5.0
 
@@ -102,22 +103,25 @@ class Uploads:
             del self._known[one.id]
 
     async def _scan(self, upload: Upload, capture: Path) -> None:
+        state = "failed"
         try:
             async with self._one_at_a_time:
                 upload.state = "reading"
-                await self._run(upload, capture)
+                state = await self._run(upload, capture)
         except asyncio.CancelledError:
-            upload.state = "cancelled"
+            state = "cancelled"
         except (OSError, ValueError) as error:
-            upload.state, upload.error = "failed", f"the scan broke off: {error}"
+            upload.error = f"the scan broke off: {error}"
         finally:
             capture.unlink(missing_ok=True)
-            if upload.state != "done":
+            if state != "done":
                 shutil.rmtree(capture.parent, ignore_errors=True)
-            self._metrics.uploads.labels(upload.state).inc()
+            upload.state = state
+            self._metrics.uploads.labels(state).inc()
             self._tasks.pop(upload.id, None)
 
-    async def _run(self, upload: Upload, capture: Path) -> None:
+    async def _run(self, upload: Upload, capture: Path) -> str:
+        """Scan in a process of its own; how it ended."""
         limits, scan = self._settings.limits, self._settings.scan
         job = {
             "id": upload.id,
@@ -149,9 +153,10 @@ class Uploads:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        if upload.state not in ENDED:
-            upload.state = "failed"
-            upload.error = "the scan needed more time or memory than an upload may have"
+        if upload.names is not None:
+            return "done"
+        upload.error = upload.error or TOO_MUCH
+        return "failed"
 
     async def remove(self, upload_id: str) -> bool:
         """Cancel what runs, and forget the upload, its findings and its sightings."""
@@ -179,9 +184,9 @@ class Uploads:
 def _note(upload: Upload, said: dict[str, object]) -> None:
     """Take over what the worker says."""
     if "error" in said:
-        upload.state, upload.error = "failed", str(said["error"])
+        upload.error = str(said["error"])
     elif "names" in said:
-        upload.state, upload.names = "done", int(str(said["names"]))
+        upload.names = int(str(said["names"]))
     else:
         upload.done_bytes = int(str(said["done"]))
         if upload.done_bytes >= upload.size_bytes:

@@ -89,7 +89,8 @@ def export_findings(
         raise HTTPException(404, f"there is no export of that name: {', '.join(exports.formats())}")
     limit = min(limit, site.settings.limits.export_rows)
     site.store.access.record(who.name, address_of(request), "export", form, q)
-    file = exports.write(form, site.store.findings.bodies(chosen.id, terms, limit), chosen.summary)
+    bodies = site.store.findings.bodies(chosen.id, terms, limit)
+    file = exports.write(form, bodies, chosen.summary, lambda: site.history(chosen))
     name = f"unflux-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{form}.{exports.suffix(form)}"
     return StreamingResponse(
         exports.chunks(file),

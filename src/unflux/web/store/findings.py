@@ -8,7 +8,17 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from unflux.detect import VERDICTS, Finding
 from unflux.share import table as share_table
@@ -140,7 +150,7 @@ class Findings:
     @staticmethod
     def _verdicts(connection: Connection, scan_id: str) -> dict[str, str]:
         query = select(findings.c.name, findings.c.verdict).where(findings.c.scan_id == scan_id)
-        return dict(connection.execute(query).tuples().all())
+        return _pairs(connection.execute(query))
 
     @staticmethod
     def _clear(connection: Connection, scan_id: str) -> None:
@@ -181,7 +191,7 @@ class Findings:
             .group_by(findings.c.verdict)
         )
         with self._engine.connect() as connection:
-            counted: dict[str, int] = dict(connection.execute(counts).tuples().all())
+            counted: dict[str, int] = _pairs(connection.execute(counts))
             by_verdict = {verdict: counted.get(verdict, 0) for verdict in VERDICTS}
             return Page(
                 sum(counted.values()), by_verdict, connection.execute(rows).mappings().all()
@@ -216,12 +226,16 @@ class Findings:
             findings.c.scan_id == scan_id, findings.c.name.in_(names)
         )
         with self._engine.connect() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return _pairs(connection.execute(query))
 
     def count(self) -> int:
         """Findings in all scans."""
         with self._engine.connect() as connection:
             return connection.execute(select(func.count()).select_from(findings)).scalar_one()
+
+
+def _pairs(rows: Iterable[Any]) -> dict[Any, Any]:
+    return {row[0]: row[1] for row in rows}
 
 
 def _order(sort: str, descending: bool) -> list[ColumnElement[Any]]:

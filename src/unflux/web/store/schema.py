@@ -52,7 +52,9 @@ findings = Table(
     "findings",
     metadata,
     Column("scan_id", String(32), ForeignKey("scans.id"), primary_key=True),
-    Column("number", Integer, primary_key=True),  # from 0, in order of score (highest first) and name
+    Column(
+        "number", Integer, primary_key=True
+    ),  # from 0, in order of score (highest first) and name
     Column("name", _text(), nullable=False),  # without the final dot
     Column("registered_domain", _text()),
     Column("verdict", String(16), nullable=False),
