@@ -27,11 +27,17 @@ SIZES = {"wide": (1280, 860), "narrow": (390, 844)}
 
 
 def environment(world: Path) -> dict[str, str]:
-    return os.environ | {
-        "PYTHONPATH": str(ROOT / "src"),
-        "UNFLUX_ASN_DB": str(world / "asn.mmdb"),
-        "UNFLUX_COUNTRY_DB": str(world / "country.mmdb"),
-    }
+    source = {"PYTHONPATH": str(ROOT / "src")}
+    if not (world / "asn.mmdb").is_file():
+        return os.environ | source
+    return (
+        os.environ
+        | source
+        | {
+            "UNFLUX_ASN_DB": str(world / "asn.mmdb"),
+            "UNFLUX_COUNTRY_DB": str(world / "country.mmdb"),
+        }
+    )
 
 
 @contextmanager
@@ -39,15 +45,18 @@ def site(folder: Path, *more: str) -> Iterator[str]:
     """A site over the scenario `walk`, played for six hours."""
     world, dataset = folder / "walk", folder / "dataset"
     unflux = [sys.executable, "-m", "unflux"]
-    subprocess.run([*unflux, "lab", "synth", "walk", "--out", str(world)], check=True,
-                   env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, stdout=subprocess.DEVNULL)  # fmt: skip
+    subprocess.run(
+        [*unflux, "lab", "synth", "walk", "--out", str(world)],
+        check=True, env=environment(world.parent), stdout=subprocess.DEVNULL,
+    )  # fmt: skip
     subprocess.run(
         [*unflux, "scan", str(world / "answers.parquet"), "--save", str(dataset)],
         check=True, env=environment(world), stdout=subprocess.DEVNULL,
     )  # fmt: skip
     command = [*unflux, "serve", str(dataset), "--port", "0", "--requests-per-s", "0", *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(world)) as server:
-        assert server.stdout is not None
+        if server.stdout is None:
+            raise RuntimeError("a pipe was asked for")
         try:
             yield server.stdout.readline().decode().strip()
         finally:
