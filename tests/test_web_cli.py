@@ -114,7 +114,7 @@ def test_every_serve_command_of_the_docs_runs(line: str, world: World, tmp_path:
     dataset = world.copy(tmp_path / "history")
     stand_ins = {"history": dataset, "capture.pcap": world.capture, "tokens": tokens,
                  "work": tmp_path / "work", "alerts.ndjson": tmp_path / "alerts.ndjson"}  # fmt: skip
-    words = [str(stand_ins.get(word, word)) for word in shlex.split(line.split("#")[0])[2:]]
+    words = [str(stand_ins.get(word, word)) for word in shlex.split(line, comments=True)[2:]]
     with serving(*words) as (url, server):
         assert url.startswith("http://"), subprocess.Popen.communicate(server)
         assert get(f"{url}healthz")["ok"] is True

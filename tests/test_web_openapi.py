@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 
 schemathesis = pytest.importorskip("schemathesis")
 
@@ -81,7 +83,8 @@ def _ask(operation: Any, mode: Any) -> None:
         # (who needs a token is in test_web_api)
         case.call_and_validate(headers=HOST, excluded_checks=LEFT_OUT)
 
-    ask()
+    with suppress(Unsatisfiable):  # an operation without parameters cannot be asked wrongly
+        ask()
 
 
 def test_the_description_is_openapi_3_1_with_examples(world: World, tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ demo() {
 
 tests() {
     command -v tshark >/dev/null || packages tshark || say "tests against tshark are skipped"
+    command -v chromium >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
+        || packages chromium postgresql || say "tests of the pages and of PostgreSQL are skipped"
     install_unflux test
     $venv/bin/ruff check .
     $venv/bin/ruff format --check .
