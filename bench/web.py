@@ -45,7 +45,8 @@ def rows_of(first: int, n_names: int, per_name: int) -> pa.Table:
         "owner": owners, "rdtype": pa.array(["A"] * len(name)), "rdata": pa.array(rdata),
         "bucket": pa.array(at_us // 3_600_000_000 * 3_600_000_000).cast(tables.TIME),
         "time_first": moments, "time_last": moments, "count": ones, "count_raw": ones,
-        "ttl_max": np.full(len(name), 300, np.uint32), "ttl_min": np.full(len(name), 300, np.uint32),
+        "ttl_max": np.full(len(name), 300, np.uint32),
+        "ttl_min": np.full(len(name), 300, np.uint32),
         "vantage": pa.array(["upstream"] * len(name)),
         "fresh_minutes": np.left_shift(np.uint64(1), (minute % 64).astype(np.uint64)),
     }  # fmt: skip

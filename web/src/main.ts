@@ -127,9 +127,9 @@ async function show(): Promise<void> {
   const [first, ...others] = path.split("/");
   const name = first in PAGES ? first : "findings";
   try {
-    me ??= await get<Me>("me");
+    const [known, page] = await Promise.all([me ?? get<Me>("me"), PAGES[name].load()]);
+    me = known;
     fillNav(name);
-    const page = await PAGES[name].load();
     if (signal.aborted) return;
     const rest = decodeURIComponent(others.join("/"));
     document.title = `${PAGES[name].title} – unflux`;
@@ -140,8 +140,7 @@ async function show(): Promise<void> {
   }
 }
 
-export async function scanPicker(current: string | null, change: (id: string) => void): Promise<HTMLElement | null> {
-  const { scans } = await get<{ scans: Scan[] }>("scans");
+export function scanPicker(scans: Scan[], current: string | null, change: (id: string) => void): HTMLElement | null {
   if (scans.length < 2) return null;
   const select = h("select", { id: "scan", onChange: () => change(select.value) },
     ...scans.map((one) => h("option", { value: one.id, selected: one.id === current },

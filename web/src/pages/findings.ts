@@ -1,6 +1,6 @@
 // The table of all findings: searched, sorted and paged by the server.
 
-import { ApiError, download, get, send, STATES, type Findings, type Row, type State } from "../api";
+import { ApiError, download, get, send, STATES, type Findings, type Row, type Scan, type State } from "../api";
 import { h, replace } from "../dom";
 import { count, plural, seconds, time, words } from "../format";
 import { announce, scanPicker, type Context } from "../main";
@@ -62,6 +62,8 @@ export async function show({ me, params, main, signal }: Context): Promise<void>
   const query = new URLSearchParams({ q, sort, order, page: String(page), size: String(size) });
   if (scan) query.set("scan", scan);
   let found: Findings;
+  const scans = get<{ scans: Scan[] }>("scans", signal);
+  scans.catch(() => undefined); // said where it is waited for
   try {
     found = await get<Findings>(`findings?${query}`, signal);
   } catch (error) {
@@ -73,7 +75,7 @@ export async function show({ me, params, main, signal }: Context): Promise<void>
     if (error.position !== null) input.setSelectionRange(error.position, input.value.length);
     return;
   }
-  const picker = await scanPicker(found.scan, (id) => go({ scan: id }));
+  const picker = scanPicker((await scans).scans, found.scan, (id) => go({ scan: id }));
   if (signal.aborted) return;
 
   const chips = h("div", { class: "chips", role: "group", "aria-label": "By verdict" },

@@ -59,7 +59,7 @@ def list_findings(
         schemas.Row(
             first_seen=iso(row["first_seen_us"]),
             last_seen=iso(row["last_seen_us"]),
-            **{key: row[key] for key in row if not key.endswith("_us")},
+            **{key: row[key] for key in row if key != "number" and not key.endswith("_us")},
         )
         for row in found.rows
     ]

@@ -63,7 +63,13 @@ def _parse(url: str) -> URL:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     """Readers go on while somebody writes; foreign keys hold."""
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        "cache_size=-32768",
+        "mmap_size=268435456",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 

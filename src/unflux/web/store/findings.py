@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     RowMapping,
+    and_,
     delete,
     func,
     insert,
@@ -24,7 +25,7 @@ from unflux.detect import VERDICTS, Finding
 from unflux.share import table as share_table
 from unflux.web.search import Term
 from unflux.web.store.filters import NEW, condition
-from unflux.web.store.schema import facets, findings, notes, scans, triage
+from unflux.web.store.schema import bodies, facets, findings, notes, scans, triage
 from unflux.web.store.times import iso_us
 
 SORTED_BY = {
@@ -43,7 +44,10 @@ SORTED_BY = {
 }
 """What a page can be sorted by."""
 ROWS_AT_ONCE = 2000
-_LISTED = [column for column in findings.c if column.name not in ("scan_id", "number", "body")]
+_LISTED = [column for column in findings.c if column.name not in ("scan_id", "number")]
+
+_JOINED = findings.outerjoin(triage, triage.c.name == findings.c.name)
+_SAME = and_(bodies.c.scan_id == findings.c.scan_id, bodies.c.number == findings.c.number)
 
 
 Item = TypeVar("Item")
@@ -132,15 +136,18 @@ class Findings:
             old = self._verdicts(connection, scan.id)
             self._clear(connection, scan.id)
             for start, batch in enumerate(batched(found, ROWS_AT_ONCE)):
-                rows, of_rows = [], []
+                rows, of_rows, whole = [], [], []
                 for number, one in enumerate(batch, start * ROWS_AT_ONCE):
                     rows.append(_row(scan.id, number, one))
                     of_rows += _facets(scan.id, number, one)
+                    body = msgspec.json.encode(one).decode()
+                    whole.append({"scan_id": scan.id, "number": number, "body": body})
                     before = old.get(one.name)
                     if before is not None and before != one.verdict:
                         change = (before, one.verdict)
                         changes[change] = changes.get(change, 0) + 1
                 connection.execute(insert(findings), rows)
+                connection.execute(insert(bodies), whole)
                 for part in batched(of_rows, ROWS_AT_ONCE):
                     connection.execute(insert(facets), part)
             values = {key: getattr(scan, key) for key in Scan.__slots__ if key != "id"}
@@ -154,7 +161,7 @@ class Findings:
 
     @staticmethod
     def _clear(connection: Connection, scan_id: str) -> None:
-        for one in (facets, findings):
+        for one in (facets, bodies, findings):
             connection.execute(delete(one).where(one.c.scan_id == scan_id))
 
     # -- reading -------------------------------------------------------------------------------
@@ -171,14 +178,11 @@ class Findings:
     ) -> Page:
         """Rows of a search, sorted, ties by name; with the state of triage and number of notes."""
         where = condition(scan_id, terms)
-        joined = findings.outerjoin(triage, triage.c.name == findings.c.name)
-        n_notes = (
-            select(func.count()).where(notes.c.name == findings.c.name).scalar_subquery()
-        ).label("n_notes")
-        state = func.coalesce(triage.c.state, NEW).label("triage")
-        rows = (
-            select(*_LISTED, state, n_notes)
-            .select_from(joined)
+        by_triage = sort == "triage" or any(term.field == "triage" for term in terms)
+        source = _JOINED if by_triage else findings
+        chosen = (  # narrow, so that sorting carries little; what is shown is looked up after it
+            select(findings.c.number)
+            .select_from(source)
             .where(where)
             .order_by(*_order(sort, descending))
             .offset(offset)
@@ -186,22 +190,22 @@ class Findings:
         )
         counts = (
             select(findings.c.verdict, func.count())
-            .select_from(joined if any(term.field == "triage" for term in terms) else findings)
+            .select_from(source)
             .where(where)
             .group_by(findings.c.verdict)
         )
         with self._engine.connect() as connection:
             counted: dict[str, int] = _pairs(connection.execute(counts))
             by_verdict = {verdict: counted.get(verdict, 0) for verdict in VERDICTS}
-            return Page(
-                sum(counted.values()), by_verdict, connection.execute(rows).mappings().all()
-            )
+            numbers = list(connection.execute(chosen).scalars())
+            rows = _shown(connection, scan_id, numbers)
+        return Page(sum(counted.values()), by_verdict, rows)
 
     def bodies(self, scan_id: str, terms: Sequence[Term], limit: int) -> Iterator[bytes]:
         """Whole findings of a search as JSON, highest score first."""
         query = (
-            select(findings.c.body)
-            .select_from(findings.outerjoin(triage, triage.c.name == findings.c.name))
+            select(bodies.c.body)
+            .select_from(_JOINED.join(bodies, _SAME))
             .where(condition(scan_id, terms))
             .order_by(findings.c.number)
             .limit(limit)
@@ -213,8 +217,10 @@ class Findings:
 
     def body(self, scan_id: str, name: str) -> bytes | None:
         """The whole finding of a name as JSON."""
-        query = select(findings.c.body).where(
-            findings.c.scan_id == scan_id, findings.c.name == name
+        query = (
+            select(bodies.c.body)
+            .select_from(findings.join(bodies, _SAME))
+            .where(findings.c.scan_id == scan_id, findings.c.name == name)
         )
         with self._engine.connect() as connection:
             found = connection.execute(query).scalar()
@@ -232,6 +238,19 @@ class Findings:
         """Findings in all scans."""
         with self._engine.connect() as connection:
             return connection.execute(select(func.count()).select_from(findings)).scalar_one()
+
+
+def _shown(connection: Connection, scan_id: str, numbers: list[int]) -> list[RowMapping]:
+    """Rows by their numbers, in the order of these, with the state of triage and notes."""
+    n_notes = select(func.count()).where(notes.c.name == findings.c.name).scalar_subquery()
+    state = func.coalesce(triage.c.state, NEW).label("triage")
+    query = (
+        select(findings.c.number, *_LISTED, state, n_notes.label("n_notes"))
+        .select_from(_JOINED)
+        .where(findings.c.scan_id == scan_id, findings.c.number.in_(numbers))
+    )
+    found = {row["number"]: row for row in connection.execute(query).mappings()}
+    return [found[number] for number in numbers]
 
 
 def _pairs(rows: Iterable[Any]) -> dict[Any, Any]:
@@ -266,7 +285,6 @@ def _row(scan_id: str, number: int, one: Finding) -> dict[str, Any]:
         "first_seen_us": iso_us(one.first_seen),
         "last_seen_us": iso_us(one.last_seen),
         "why": share_table.one_line(one),
-        "body": msgspec.json.encode(one).decode(),
     }
 
 

@@ -68,11 +68,20 @@ findings = Table(
     Column("first_seen_us", BigInteger),
     Column("last_seen_us", BigInteger),
     Column("why", Text, nullable=False),  # one line
-    Column("body", Text, nullable=False),  # the whole finding as JSON
     Index("ix_findings_name", "scan_id", "name", unique=True),
     Index("ix_findings_score", "scan_id", "score"),
     Index("ix_findings_verdict", "scan_id", "verdict", "number"),
     Index("ix_findings_domain", "scan_id", "registered_domain"),
+    sqlite_with_rowid=False,  # rows lie in the order of their key: a page is read in one go
+)
+
+bodies = Table(  # apart, so that a search reads narrow rows only
+    "bodies",
+    metadata,
+    Column("scan_id", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("body", Text, nullable=False),  # the whole finding as JSON
+    ForeignKeyConstraint(["scan_id", "number"], ["findings.scan_id", "findings.number"]),
 )
 
 facets = Table(
@@ -83,6 +92,7 @@ facets = Table(
     Column("value", String(64), primary_key=True),
     Column("number", Integer, primary_key=True),
     ForeignKeyConstraint(["scan_id", "number"], ["findings.scan_id", "findings.number"]),
+    sqlite_with_rowid=False,
 )
 
 triage = Table(

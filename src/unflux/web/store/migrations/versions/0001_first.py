@@ -44,9 +44,19 @@ def upgrade() -> None:
         sa.Column("first_seen_us", sa.BigInteger),
         sa.Column("last_seen_us", sa.BigInteger),
         sa.Column("why", sa.Text, nullable=False),
-        sa.Column("body", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("scan_id", "number", name="pk_findings"),
         sa.ForeignKeyConstraint(["scan_id"], ["scans.id"], name="fk_findings_scan_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "bodies",
+        sa.Column("scan_id", sa.String(32), nullable=False),
+        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("scan_id", "number", name="pk_bodies"),
+        sa.ForeignKeyConstraint(
+            ["scan_id", "number"], ["findings.scan_id", "findings.number"], name="fk_bodies_scan_id"
+        ),
     )
     op.create_index("ix_findings_name", "findings", ["scan_id", "name"], unique=True)
     op.create_index("ix_findings_score", "findings", ["scan_id", "score"])
@@ -62,6 +72,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["scan_id", "number"], ["findings.scan_id", "findings.number"], name="fk_facets_scan_id"
         ),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "triage",
@@ -107,5 +118,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """To nothing."""
-    for table in ("audit", "tokens", "notes", "triage", "facets", "findings", "scans"):
+    for table in ("audit", "tokens", "notes", "triage", "facets", "bodies", "findings", "scans"):
         op.drop_table(table)
