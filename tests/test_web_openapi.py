@@ -71,7 +71,7 @@ def _ask(operation: Any, mode: Any) -> None:
         return
 
     @settings(
-        max_examples=8,
+        max_examples=5,
         deadline=None,
         derandomize=True,
         database=None,
