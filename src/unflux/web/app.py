@@ -66,13 +66,18 @@ def create_app(settings: Settings, store: Store) -> FastAPI:
 
 
 def _add_plain_routes(app: FastAPI) -> None:
-    @app.get("/healthz", tags=["server"], responses={503: {"model": schemas.Error}})
+    @app.get("/healthz", tags=["server"], responses=routes.RESPONSES)
     def health(site: SiteHere) -> schemas.Health:
         """Does the server answer, and its database?"""
         site.store.check()
         return schemas.Health(version=__version__)
 
-    @app.get("/metrics", tags=["server"], response_class=PlainTextResponse)
+    @app.get(
+        "/metrics",
+        tags=["server"],
+        response_class=PlainTextResponse,
+        responses=routes.RESPONSES,
+    )
     def metrics(site: SiteHere, _who: Reader) -> Response:
         """Numbers for Prometheus."""
         site.metrics.findings.set(site.store.findings.count())

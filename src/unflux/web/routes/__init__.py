@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter
 
 from unflux.web.routes import admin, cases, findings, live, names, networks, uploads
@@ -19,9 +21,9 @@ ERRORS = {
     503: "the database does not answer",
 }
 
-router = APIRouter(
-    prefix="/api/v1",
-    responses={code: {"model": Error, "description": what} for code, what in ERRORS.items()},
-)
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    code: {"model": Error, "description": what} for code, what in ERRORS.items()
+}
+router = APIRouter(prefix="/api/v1", responses=RESPONSES)
 for module in (findings, names, cases, networks, live, uploads, admin):
     router.include_router(module.router)
