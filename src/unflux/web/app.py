@@ -75,8 +75,8 @@ def _add_plain_routes(app: FastAPI) -> None:
     @app.get(
         "/metrics",
         tags=["server"],
-        response_class=PlainTextResponse,
-        responses=routes.RESPONSES,
+        response_class=Response,
+        responses=routes.RESPONSES | {200: {"content": {"text/plain": {}}}},
     )
     def metrics(site: SiteHere, _who: Reader) -> Response:
         """Numbers for Prometheus."""
