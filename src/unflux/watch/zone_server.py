@@ -1,7 +1,7 @@
 """Serve policy zones to resolvers: SOA, AXFR, IXFR (with deltas), NOTIFY, TSIG.
 
 Loopback by default; on any other address a TSIG key is needed, because the zone tells what is
-known. Needs dnspython (`pip install 'unflux[watch]'`).
+known.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from unflux.errors import Unavailable, UnfluxError
+from unflux.errors import Unavailable
 from unflux.share.rpz import Record
 
 MAX_DELTAS = 200
@@ -25,20 +25,6 @@ MESSAGE_BYTES = 16_000
 MAX_CONNECTIONS = 64
 IDLE_S = 30.0
 NOTIFY_TRIES, NOTIFY_WAIT_S = 4, 2.0
-
-
-def _dns() -> Any:
-    try:
-        import dns.flags
-        import dns.message
-        import dns.opcode
-        import dns.rcode
-        import dns.rrset
-        import dns.tsig
-        import dns.tsigkeyring
-    except ImportError:
-        raise UnfluxError("serving zones needs dnspython: pip install 'unflux[watch]'") from None
-    return dns
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +88,6 @@ class ZoneServer:
         key: TsigKey | None = None,
         notify: Sequence[tuple[str, int]] = (),
     ) -> None:
-        self.dns = _dns()
         if not ipaddress.ip_address(host).is_loopback and key is None:
             raise ValueError(f"serving zones on {host} needs a TSIG key (--rpz-key)")
         self.host, self.port, self.notify_to = host, port, list(notify)
@@ -122,7 +107,7 @@ class ZoneServer:
         if key is None:
             return None, None
         try:
-            ring = self.dns.tsigkeyring.from_text({key.name: (key.algorithm, key.secret)})
+            ring = dns.tsigkeyring.from_text({key.name: (key.algorithm, key.secret)})
         except Exception as error:
             raise ValueError(f"the TSIG key cannot be used: {error}") from None
         return ring, next(iter(ring))
@@ -163,7 +148,7 @@ class ZoneServer:
         self._loop.call_soon_threadsafe(self._notify_all, origin)
 
     def _rrset(self, record: Record) -> Any:
-        return self.dns.rrset.from_text(
+        return dns.rrset.from_text(
             record.owner, record.ttl_s, "IN", record.rdtype, record.rdata
         )
 
@@ -216,7 +201,6 @@ class ZoneServer:
 
     def answer(self, wire: bytes, *, datagram: bool) -> Iterator[bytes]:
         """The messages that answer one; nothing for what is no question."""
-        dns = self.dns
         try:
             query = dns.message.from_wire(wire, keyring=self.keyring, ignore_trailing=True)
         except dns.exception.DNSException as error:
@@ -265,22 +249,22 @@ class ZoneServer:
         return [*sent, current.soa]
 
     def _refusal(self, query: Any, code: str) -> bytes:
-        reply = self.dns.message.make_response(query)
-        reply.set_rcode(self.dns.rcode.from_text(code))
+        reply = dns.message.make_response(query)
+        reply.set_rcode(dns.rcode.from_text(code))
         return bytes(reply.to_wire())
 
     def _fault_reply(self, wire: bytes, error: Exception) -> Iterator[bytes]:
         """A key that is unknown or wrong gets NOTAUTH, garbage gets nothing."""
         self.counters["refused"] += 1
-        tsig = (self.dns.message.UnknownTSIGKey, self.dns.tsig.BadSignature, self.dns.tsig.BadTime)
+        tsig = (dns.message.UnknownTSIGKey, dns.tsig.BadSignature, dns.tsig.BadTime)
         if not isinstance(error, tsig):
             return
         try:
-            query = self.dns.message.from_wire(wire, keyring=False, continue_on_error=True)
+            query = dns.message.from_wire(wire, keyring=False, continue_on_error=True)
         except Exception:
             return
-        reply = self.dns.message.make_response(query)
-        reply.set_rcode(self.dns.rcode.NOTAUTH)
+        reply = dns.message.make_response(query)
+        reply.set_rcode(dns.rcode.NOTAUTH)
         yield bytes(reply.to_wire())
 
     def _send(self, query: Any, rrsets: Sequence[Any]) -> Iterator[bytes]:
@@ -298,8 +282,8 @@ class ZoneServer:
             size += cost
         groups.append(batch)
         for group in groups:
-            reply = self.dns.message.make_response(query)
-            reply.flags |= self.dns.flags.AA
+            reply = dns.message.make_response(query)
+            reply.flags |= dns.flags.AA
             reply.answer = group
             if query.had_tsig and len(groups) > 1:
                 reply.use_tsig(self.keyring, query.keyname, algorithm=query.keyalgorithm)
@@ -317,7 +301,6 @@ class ZoneServer:
 
     async def _notify(self, origin: str, host: str, port: int) -> None:
         """RFC 1996, with some tries: a lost one only means waiting for the refresh."""
-        dns = self.dns
         message = dns.message.make_query(origin.rstrip(".") + ".", "SOA")
         message.flags = dns.flags.AA
         message.set_opcode(dns.opcode.NOTIFY)
