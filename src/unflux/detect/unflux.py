@@ -59,7 +59,7 @@ ADDRESS_SIGNALS = (
         0.20,
         "{value:.0%} of its addresses are in networks of their own",
     ),
-    Signal("retention", 0.7, 0.1, 0.15, "{value:.0%} of an answer is still in the next one"),
+    Signal("turnover_ratio", 0.2, 0.8, 0.15, "{value:.0%} of an answer is replaced when it changes"),
     Signal("pool_ratio", 2, 8, 0.15, "{value:.0f} times as many addresses as one answer held"),
     Signal("novelty_ratio", 0.1, 0.6, 0.05, "{value:.0%} of later answers was never seen before"),
     Signal("answers_max", 4, 8, 0.05, "one response held {value:.0f} addresses"),
@@ -111,25 +111,41 @@ UNSEEN_FACTOR = 0.8
 # Networks that a flux name of n addresses has at least: 7 of 10, 18 of 40, then 20 (FluXOR: 38 of
 # 98 after three hours; Holz: 818 ASes in all, so the growth must stop).
 ENOUGH_NETWORKS = "least(20, 1.4 * pow(n_addresses, 0.68))"
-# Of m addresses of a pool that stays, seen twice each, the ratio is near 1 with a standard error of
-# 0.71 / sqrt(m): nearly two of them below 0.9 (some of a pool's hosts do leave).
-COMES_AND_GOES = (
-    "(coalesce(n_returning, 0) >= 15 AND dwell_ratio <= least(0.75, 0.9 - 1.3 / sqrt(n_returning)))"
+SPREAD = f"n_networks >= {ENOUGH_NETWORKS}"
+# What its answers do, however often one looks: how much is replaced when they change.
+ROTATES = "n_pairs >= 1 AND turnover_ratio >= 0.3"
+# One or two of an answer's hosts are replaced at a time, and none of them ever comes back.
+DRIFTS = (
+    "growth_events >= 4 AND n_addresses >= 2 * answers_max AND turnover_ratio <= 0.6 "
+    "AND new_per_hour >= 0.5 AND own_returning <= 0.2 * n_addresses AND network_ratio >= 0.7"
 )
-STAYS = "(coalesce(n_returning, 0) >= 5 AND dwell_ratio > 0.75)"
-ROTATES = "n_pairs >= 1 AND retention <= 0.7 AND n_networks >= 5"
-GROWS = f"n_networks >= 10 AND n_addresses >= 5 * answers_max AND {COMES_AND_GOES}"
+# The pool behind the name, all names that draw from it together (see `features.pools`): do its
+# hosts come, go and not return? Measured on pools that stay: ratio 0.97 to 1.05.
+OPEN = "coalesce(pool_returning >= 10 AND pool_churn_z >= 3.5 AND pool_dwell_ratio <= 0.8, false)"
+SURELY_OPEN = "coalesce(pool_returning >= 20 AND pool_churn_z >= 6 AND pool_dwell_ratio <= 0.75, false)"
+CLOSED = (
+    "coalesce(pool_returning >= 50 AND pool_dwell_ratio >= 0.9 AND duration_s >= 10800, false)"
+)
+OTHERS = "(coalesce(pool_domains, 1) - 1)"
+SHARED = f"({OTHERS} >= 2 OR ({OTHERS} = 1 AND {OPEN}))"
+SERVED = "coalesce(serving_ratio >= 0.5, false)"
 ONE_ADDRESS = "coalesce(answers_max, 0) <= 1"
-# One network, many domains, and addresses that nobody gets a second time later.
+ONE_AT_A_TIME = (
+    f"n_addresses >= 7 AND ((n_networks >= 7 AND ({OTHERS} >= 1 OR {OPEN})) "
+    f"OR (n_networks >= 10 AND n_networks >= 0.5 * n_addresses) "
+    f"OR n_networks >= 20)"
+)
+# Rented servers, or any network too narrow to show spread: many domains, not by aliases of one
+# operator, draw from one pool whose hosts are used up.
 RENTED = (
-    f"n_networks <= 4 AND n_addresses >= 8 AND n_pairs >= 10 AND {COMES_AND_GOES} "
-    "AND novelty_ratio >= 0.04 AND n_siblings >= 4 AND answers_max <= 6"
+    f"n_addresses >= 4 AND n_pairs >= 5 AND {ROTATES} AND {OTHERS} >= 3 AND {OPEN} "
+    "AND answers_max <= 6 AND address_name_id = name_id"
 )
 WIDE_ANSWER = (
-    "n_pairs = 0 AND answers_max >= 8 AND n_networks >= 7 AND coalesce(n_countries, 2) >= 2 "
-    "AND coalesce(ttl_max_s, 0) <= 1800"
+    "n_pairs = 0 AND answers_max >= 8 AND n_networks >= greatest(7, 0.8 * answers_max) "
+    "AND coalesce(n_countries, 2) >= 2 AND coalesce(ttl_max_s, 0) <= 1800"
 )
-PASSIVE_HISTORY = "n_fresh = 0 AND n_addresses >= 15 AND n_networks >= 8"
+PASSIVE_HISTORY = "n_fresh = 0 AND n_addresses >= 15 AND n_networks >= 8 AND answers_max >= 5"
 NS_ROTATES = (
     "ns_address_pairs >= 3 AND ns_addresses >= 6 AND ns_networks >= 4 "
     "AND ns_address_retention <= 0.7 AND coalesce(ns_address_ttl_max_s, 0) <= 3600"
@@ -161,19 +177,25 @@ BENIGN = (
         "a cloud load balancer answers from one network",
     ),
     Benign(
+        "server_pool",
+        f"n_networks >= 3 AND {SERVED} AND NOT {SHARED}",
+        "its addresses lie in networks that plain names are served from, and no other domain draws "
+        "from them, as exits of one provider do; who rents the servers would tell",
+        "its addresses do not lie in networks of servers, or other domains draw from them",
+    ),
+    Benign(
         "volunteer_pool",
-        f"n_networks >= 5 AND (answers_max BETWEEN 2 AND 4 OR (answers_max = 1 AND {STAYS})) "
-        f"AND NOT ({COMES_AND_GOES} AND (n_siblings >= 1 OR dwell_ratio <= 0.5)) "
-        "AND NOT coalesce(n_siblings, 0) >= 3",
-        "few addresses per answer out of many unrelated networks: time and mirror pools of "
-        "volunteers look the same; hours of answers (their hosts stay), UDP/123 traffic or the "
-        "name's age would tell",
+        f"n_networks >= 5 AND (({CLOSED} AND NOT {OPEN}) "
+        f"OR (answers_max BETWEEN 2 AND 4 AND NOT ({DRIFTS}) AND NOT ({SHARED} OR {SURELY_OPEN})))",
+        "few addresses per answer out of many unrelated networks, or hosts that stay: time and "
+        "mirror pools of volunteers look the same; hours of answers, UDP/123 traffic or the name's "
+        "age would tell",
         "volunteer pools give two to four addresses per answer, their hosts stay, and no other "
         "domain has them",
     ),
     Benign(
         "p2p_seed",
-        "n_networks >= 8 AND answers_max >= 15 AND NOT coalesce(n_siblings, 0) >= 4",
+        f"n_networks >= 8 AND answers_max >= 15 AND NOT ({OTHERS} >= 8 AND {SURELY_OPEN})",
         "fifteen and more addresses per answer out of many networks, as seeds of peer-to-peer "
         "networks give; traffic to their ports (such as 8333) would tell",
         "seeds of peer-to-peer networks fill their answers (fifteen addresses and more)",
@@ -186,13 +208,13 @@ BENIGN = (
     ),
     Benign(
         "round_robin",
-        "n_pairs >= 1 AND retention >= 0.9 AND coalesce(novelty_ratio, 0) <= 0.2 "
-        "AND n_addresses <= 3 * answers_max",
+        "n_pairs >= 1 AND retention >= 0.9 AND n_addresses <= 2 * answers_max "
+        "AND (growth_events <= 2 OR n_addresses <= answers_max + 1)",
         "the same set of addresses is answered again and again",
         "its answers do not stay the same set",
     ),
 )
-EXCUSES = ("volunteer_pool", "p2p_seed", "round_robin", "cdn", "cloud_api")
+EXCUSES = ("server_pool", "volunteer_pool", "p2p_seed", "round_robin", "cdn", "cloud_api")
 """Explanations that keep a name from being called flux."""
 
 
@@ -215,16 +237,15 @@ WITH evidence AS (
     FROM features
 ), judged AS (
     SELECT *,
-        coalesce(n_addresses >= 5 AND answers_max IS NOT NULL AND address_score >= {FLUX_SCORE}
-            AND n_networks >= {ENOUGH_NETWORKS}
-            AND (({ROTATES} AND (NOT {ONE_ADDRESS} OR n_networks >= 10)) OR ({GROWS})
-                 OR ({WIDE_ANSWER}) OR ({PASSIVE_HISTORY} AND answers_max >= 5)), false)
+        coalesce(n_addresses >= 5 AND answers_max IS NOT NULL AND (
+            (n_networks >= 5 AND {SPREAD} AND (NOT {ONE_ADDRESS} OR {ONE_AT_A_TIME})
+                AND (({ROTATES}) OR ({DRIFTS})))
+            OR ({WIDE_ANSWER}) OR ({PASSIVE_HISTORY})), false)
             AS looks_like_flux,
         coalesce(n_addresses >= 5 AND n_networks >= 5 AND address_score >= {AMBIGUOUS_SCORE}
-            AND (n_pairs = 0 OR retention <= 0.7), false) AS looks_odd,
+            AND (n_pairs = 0 OR {ROTATES}), false) AS looks_odd,
         coalesce(ns_score >= {FLUX_SCORE} AND {NS_ROTATES}, false) AS looks_like_ns_flux,
-        coalesce(rented_score >= {FLUX_SCORE} AND {RENTED}
-            AND address_name_id = name_id, false) AS looks_rented,
+        coalesce({RENTED}, false) AS looks_rented,
         {" OR ".join(f"is_{name}" for name in EXCUSES)} AS is_excused
     FROM evidence
 ), proven AS (
@@ -273,7 +294,7 @@ class Unflux:
     """Rotation and spread, with benign explanations tried."""
 
     id: ClassVar[str] = "unflux"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     title: ClassVar[str] = "unflux's own: rotation over networks, benign explanations tried"
 
     def judge(self, features: pa.Table) -> pa.Table:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from unflux import _native, engine, enrich
 from unflux.enrich import Enrichment
-from unflux.features import aliases, hosts
+from unflux.features import aliases, hosts, pools
 from unflux.features.catalogue import ADDRESS_LAYER, FEATURES, Feature
 from unflux.sightings import History
 
@@ -44,6 +44,11 @@ def compute(history: History, enrichment: Enrichment, *, threads: int = 1) -> Fe
     counted = pa.table(
         _native.roll_up(history.sightings, history.activity, places, registered.indices, threads)
     )
+    counted = counted.sort_by("name_id")
+    pool_counts = pools.count(counted, pools.operators(domains, counted.column("name_id")), places)
+    for name in pool_counts.column_names:
+        counted = counted.append_column(name, pool_counts.column(name))
+    counted = counted.drop([name for name in counted.column_names if name in pools.INNER])
     host_counts = hosts.count(history, counted, registered.indices)
     table = _express(counted, host_counts, history, domains)
     return FeatureTable(aliases.follow(table, history, list(ADDRESS_LAYER)), places)
@@ -52,12 +57,11 @@ def compute(history: History, enrichment: Enrichment, *, threads: int = 1) -> Fe
 def _express(
     counted: pa.Table, host_counts: pa.Table, history: History, domains: pa.RecordBatch
 ) -> pa.Table:
-    """Evaluate the catalogue over what was counted, in the order of the names' numbers."""
+    """Evaluate the catalogue over what was counted (sorted by the names' numbers)."""
     first_us, last_us = (
         counted.column(name).cast(pa.int64()) for name in ("time_first", "time_last")
     )
     counted = counted.append_column("first_us", first_us).append_column("last_us", last_us)
-    counted = counted.sort_by("name_id")
     first_us, last_us = counted.column("first_us"), counted.column("last_us")
     expressions = ", ".join(f"{feature.sql} AS {feature.name}" for feature in FEATURES)
     query = f"SELECT {expressions} FROM counted LEFT JOIN hosts USING (name_id) ORDER BY name_id"
