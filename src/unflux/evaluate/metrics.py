@@ -55,6 +55,21 @@ def tpr_at_fpr(flux: Bools, score: Floats, limit: float) -> float:
     return float(hits[allowed[-1]] / flux.sum()) if len(allowed) else 0.0
 
 
+def threshold_at_fpr(flux: Bools, score: Floats, limit: float) -> float:
+    """The lowest score at which at most `limit` of the others score as high; never below 1e-9.
+
+    Between two scores the threshold is the upper one: ties stand or fall together.
+
+    >>> threshold_at_fpr(np.array([True, True, False]), np.array([0.9, 0.7, 0.5]), 0.0)
+    0.7
+    """
+    others = np.sort(score[~flux])[::-1]
+    allowed = int(limit * len(others))
+    above = others[allowed] if allowed < len(others) else 0.0
+    higher = score[score > above]
+    return max(float(higher.min()) if len(higher) else math.inf, 1e-9)
+
+
 def f1(true: Bools, called: Bools) -> float:
     """Harmonic mean of precision and recall; NaN where there is nothing to find and nothing called.
 

@@ -9,14 +9,12 @@ Only names whose answers changed, or that hold many addresses, are looked at.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import publicsuffixlist
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from unflux import engine
-
-I64 = npt.NDArray[np.int64]
+from unflux.features.components import components
 
 SAMPLE = 64
 """Addresses of a name that are compared, and names that are met at one address, by hash."""
@@ -24,13 +22,14 @@ MIN_ADDRESSES = 3
 MIN_COMMON = 2
 MIN_OVERLAP = 0.15
 """Share of the smaller name's addresses. Two answers of 10 out of a list of 40 share 0.25."""
-UNIVERSE = 50_000
-"""Addresses that unrelated pools of homes meet in: fewer than there are, to be careful."""
+UNIVERSE = 15_000
+"""Addresses that unrelated pools of homes meet in: far fewer than there are, to be careful."""
+MAX_CHANCE = 1e-4
+"""Chance that two unrelated names have so many addresses in common."""
 SERVING_SHARE = 0.9
 """Networks that together hold this share of all domains that stay where they are serve names."""
 MIN_STILL_DOMAINS = 200
 """With fewer such domains nothing is known about networks."""
-ROUNDS = 64
 
 COMMON = f"""
 WITH numbered AS (
@@ -44,10 +43,17 @@ WITH numbered AS (
 ), common AS (
     SELECT sample.row AS a, met.row AS b, count(*) AS n
     FROM sample JOIN met USING (code) WHERE sample.row <> met.row GROUP BY ALL
-), sizes AS (SELECT row, count(*) AS size FROM hosts GROUP BY row)
-SELECT a, b FROM common JOIN sizes one ON one.row = a JOIN sizes other ON other.row = b
-WHERE n >= greatest({MIN_COMMON}, 8.0 * least(one.size, {SAMPLE}) * other.size / {UNIVERSE})
-    AND n * one.size / least(one.size, {SAMPLE}) >= {MIN_OVERLAP} * least(one.size, other.size)
+), sizes AS (
+    SELECT row, count(*)::DOUBLE AS size FROM hosts GROUP BY row
+), compared AS (
+    SELECT a, b, n, one.size AS size, other.size AS other_size,
+        least(one.size, {SAMPLE}) * other.size / {UNIVERSE} AS chance
+    FROM common JOIN sizes one ON one.row = a JOIN sizes other ON other.row = b
+)
+SELECT a, b FROM compared -- more in common than a Poisson number of chance meetings
+WHERE n >= {MIN_COMMON} AND n > chance
+    AND n * ln(chance) - chance - lgamma(n + 1) <= ln({MAX_CHANCE})
+    AND n * size / least(size, {SAMPLE}) >= {MIN_OVERLAP} * least(size, other_size)
 """
 
 # Time is measured in the pool's own visits, so that nights and other lulls do not look like hosts
@@ -73,7 +79,9 @@ placed AS (
 ), dwell AS (
     SELECT pool, count(*) AS pool_returning, round(sum(span) / sum((n - 1) / (n + 1)), 9) AS pool_dwell_ratio,
         round((sum((n - 1) / (n + 1)) - sum(span))
-            / sqrt(sum(2 * (n - 1) / (pow(n + 1, 2) * (n + 2)))), 6) AS pool_churn_z
+            / sqrt(sum(2 * (n - 1) / (pow(n + 1, 2) * (n + 2)))), 6) AS pool_churn_z,
+        round(sqrt(sum(2 * (n - 1) / (pow(n + 1, 2) * (n + 2)))) / sum((n - 1) / (n + 1)), 9)
+            AS pool_dwell_error
     FROM placed GROUP BY pool
 ), sizes AS (
     SELECT pool, count(*) AS pool_addresses, sum(n) AS pool_visits FROM host GROUP BY pool
@@ -82,7 +90,7 @@ placed AS (
     FROM members GROUP BY pool
 )
 SELECT row, pool_names, pool_domains, pool_addresses, pool_visits, pool_returning,
-    pool_dwell_ratio, pool_churn_z
+    pool_dwell_ratio, pool_churn_z, pool_dwell_error
 FROM members JOIN people USING (pool) JOIN sizes USING (pool) LEFT JOIN dwell USING (pool)
 """.replace(":slice", "15")
 
@@ -112,11 +120,8 @@ def operators(domains: pa.RecordBatch, rows: pa.Array) -> pa.Array:
     return pc.take(pa.array(found), rows)
 
 
-def count(counted: pa.Table, operators: pa.Array, places: pa.RecordBatch) -> pa.Table:
-    """Columns `pool_…` and `serving_ratio`, one row per row of `counted`.
-
-    `operators` numbers who registered each name (see `operators`), by row.
-    """
+def host_rows(counted: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Hosts of names with a pool (row, code, visits, first, last), and their visits by time."""
     rows = pa.array(np.arange(counted.num_rows))
     lists = {name: counted.column(name).combine_chunks() for name in _LISTS}
     chosen = pc.and_(
@@ -127,10 +132,25 @@ def count(counted: pa.Table, operators: pa.Array, places: pa.RecordBatch) -> pa.
     hosts = _flat(lists, rows, "host_code", code="host_code", visits="host_visits",
                   first="host_first_minute", last="host_last_minute")  # fmt: skip
     slices = _flat(lists, rows, "slice", slice="slice", visits="slice_visits")
+    return hosts, slices
+
+
+def count(
+    counted: pa.Table,
+    hosts: pa.Table,
+    slices: pa.Table,
+    operators: pa.Array,
+    places: pa.RecordBatch,
+) -> pa.Table:
+    """Columns `pool_…` and `serving_ratio` for the rows that `hosts` has, one row each.
+
+    `operators` numbers who registered each name (see `operators`), by row.
+    """
+    rows = pc.unique(hosts.column("row"))
     own = pa.table({"row": rows, "operator": pc.take(operators, rows)})
     with_operator = engine.query("SELECT * FROM hosts JOIN own USING (row)", hosts=hosts, own=own)
     edges = engine.query(COMMON, hosts=with_operator)
-    pool = _components(counted.num_rows, edges.column("a").to_numpy(), edges.column("b").to_numpy())
+    pool = components(counted.num_rows, edges.column("a").to_numpy(), edges.column("b").to_numpy())
     found = engine.query(
         DWELL,
         hosts=hosts.append_column("pool", pc.take(pa.array(pool), hosts.column("row"))),
@@ -139,14 +159,8 @@ def count(counted: pa.Table, operators: pa.Array, places: pa.RecordBatch) -> pa.
     )
     found = found.append_column("pool_id", pc.take(pa.array(pool), found.column("row")))
     serving = _serving(counted, hosts, operators, places)
-    return engine.query(
-        """SELECT * EXCLUDE (row) FROM (SELECT unnest(range(?1)) AS row)
-           LEFT JOIN found USING (row) LEFT JOIN serving USING (row) ORDER BY row""".replace(
-            "?1", str(counted.num_rows)
-        ),
-        found=found,
-        serving=serving,
-    )
+    query = "SELECT * FROM found LEFT JOIN serving USING (row)"
+    return engine.query(query, found=found, serving=serving)
 
 
 _LISTS = (
@@ -162,24 +176,6 @@ def _flat(lists: dict[str, pa.Array], rows: pa.Array, by: str, **columns: str) -
     parents = pc.list_parent_indices(pc.take(lists[by], rows))
     flat = {name: pc.list_flatten(values) for name, values in taken.items()}
     return pa.table({"row": pc.take(rows, parents), **flat})
-
-
-def _components(n: int, a: I64, b: I64) -> I64:
-    """The smallest row that each row is joined with, over any number of edges.
-
-    Labels spread by one hop and by what the label's own row has become (pointer jumping), so a
-    chain of n rows takes about log n rounds. Bound: `ROUNDS`.
-    """
-    label = np.arange(n)
-    for _ in range(ROUNDS):
-        before = label.copy()
-        low = np.minimum(label[a], label[b])
-        np.minimum.at(label, a, low)
-        np.minimum.at(label, b, low)
-        label = label[label]
-        if np.array_equal(label, before):
-            break
-    return label
 
 
 SERVING = f"""
