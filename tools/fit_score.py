@@ -13,18 +13,23 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 
-from unflux import enrich, features, sightings
+from unflux import engine, enrich, features, sightings
+from unflux.detect.trained import CLUSTER_FEATURES, MIN_ADDRESSES, SSFD_FEATURES
 from unflux.detect.unflux import INPUTS, Unflux
 from unflux.evaluate import load_labels, metrics
 from unflux.sources.base import ReadOptions
 
 SCORE = Path(__file__).parent.parent / "src" / "unflux" / "detect" / "score.json"
+TRAINED = SCORE.with_name("trained.json")
 HOURS = (0.5, 1, 2, 3, 5, 8, 24)
 LIMIT = 1e-3
 
@@ -34,12 +39,14 @@ def rows(suite: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     labels = load_labels(suite / "labels.json")
     enrichment = enrich.load(suite / "asn.mmdb", suite / "country.mmdb")
     first = pc.min(pq.read_table(suite / "answers.parquet", columns=["ts"])["ts"]).value
-    inputs, flux, kinds, networks = [], [], [], []
+    inputs, flux, kinds, networks, tables = [], [], [], [], []
     for hours in HOURS:
         until_us = first - first % 3_600_000_000 + int(hours * 3.6e9)
         options = ReadOptions(threads=2, clients="drop", until_us=until_us)
         history = sightings.reduce([suite / "answers.parquet"], options)
         table = features.compute(history, enrichment, threads=2).table
+        is_flux = [(label := labels.get(name)) and label.flux for name in table["name"].to_pylist()]
+        tables.append(table.append_column("is_flux", pa.array(is_flux, pa.bool_())))
         for row in Unflux().inputs(table).to_pylist():
             label = labels.get(row["name"])
             if label is not None:
@@ -47,7 +54,62 @@ def rows(suite: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
                 flux.append(label.flux)
                 kinds.append(label.kind)
                 networks.append(label.network or row["name"])
+    fit_published(tables[-1])
     return np.array(inputs), np.array(flux), np.array(kinds), np.array(networks)
+
+
+def fit_published(table: pa.Table) -> None:
+    """What the papers trained and did not publish, on the whole day: written as data."""
+    chosen = engine.query(
+        f"SELECT is_flux, {', '.join(CLUSTER_FEATURES)} FROM features "
+        f"WHERE is_flux IS NOT NULL AND cluster_addresses >= {MIN_ADDRESSES}",
+        features=table,
+    )
+    values = np.nan_to_num(np.array([chosen[name].to_numpy() for name in CLUSTER_FEATURES], float))
+    truth = chosen["is_flux"].to_numpy()
+    tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=5, random_state=1)
+    tree.fit(values.T, truth)
+    content = {
+        "card": {
+            "trained_on": "unflux lab synth medium --split train, seed 1, 24 hours",
+            "perdisci2009": "CART (scikit-learn), depth 4, leaves of five names and more",
+            "ssfd2010": "means and standard deviations of each class, share of flux as prior",
+        },
+        "perdisci2009": node_of(tree.tree_, 0),
+        "ssfd2010": gaussians(table),
+    }
+    TRAINED.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def node_of(tree: Any, node: int) -> dict[str, Any]:
+    """A tree of scikit-learn as data."""
+    if tree.children_left[node] < 0:
+        share = tree.value[node][0] / tree.value[node][0].sum()
+        return {"flux_ratio": round(float(share[-1]), 4)}
+    return {
+        "feature": CLUSTER_FEATURES[tree.feature[node]],
+        "at": round(float(tree.threshold[node]), 6),
+        "low": node_of(tree, tree.children_left[node]),
+        "high": node_of(tree, tree.children_right[node]),
+    }
+
+
+def gaussians(table: pa.Table) -> dict[str, Any]:
+    """Mean and standard deviation of each feature in each class."""
+    found: dict[str, Any] = {"flux_prior": 0.0, "features": {}}
+    for name in SSFD_FEATURES:
+        rows = engine.query(
+            f"SELECT is_flux, avg({name}) AS mean, stddev({name}) AS deviation, count(*) AS n "
+            "FROM features WHERE is_flux IS NOT NULL AND n_addresses > 0 GROUP BY is_flux",
+            features=table,
+        ).to_pylist()
+        of = {"flux" if row["is_flux"] else "benign": row for row in rows}
+        found["features"][name] = {
+            kind: [round(row["mean"], 4), round(max(row["deviation"], 0.05), 4)]
+            for kind, row in of.items()
+        }
+        found["flux_prior"] = round(of["flux"]["n"] / sum(row["n"] for row in rows), 4)
+    return found
 
 
 def fit(inputs: np.ndarray, flux: np.ndarray) -> LogisticRegression:
@@ -78,7 +140,7 @@ def main() -> None:
     card = {
         "what": "probability of flux of a name with these inputs, on worlds like the training ones",
         "trained_on": f"unflux lab synth medium --split train, seed 1, at {list(HOURS)} hours",
-        "rows": int(len(flux)),
+        "rows": len(flux),
         "flux_rows": int(flux.sum()),
         "method": "logistic regression, L2 penalty with C = 1 (scikit-learn), inputs in [0, 1]",
         "not_for": "the share of flux among names differs elsewhere: read it as a rank, and as a "

@@ -25,8 +25,22 @@ from unflux import engine
 from unflux.detect import base
 from unflux.detect.base import Explanation, Reason, Row
 from unflux.detect.conditions import (
-    BENIGN, CLOSED, DRIFTS, ENOUGH_SEEN, EXCUSES, NS_ROTATES, ONE_ADDRESS, ONE_AT_A_TIME, OPEN,
-    OTHERS, PASSIVE_HISTORY, RENTED, ROTATES, SPREAD, SURELY_OPEN, WIDE_ANSWER,
+    BENIGN,
+    CLOSED,
+    DRIFTS,
+    ENOUGH_SEEN,
+    EXCUSES,
+    NS_ROTATES,
+    ONE_ADDRESS,
+    ONE_AT_A_TIME,
+    OPEN,
+    OTHERS,
+    PASSIVE_HISTORY,
+    RENTED,
+    ROTATES,
+    SPREAD,
+    SURELY_OPEN,
+    WIDE_ANSWER,
 )  # fmt: skip
 from unflux.detect.signals import ADDRESS_SIGNALS, NS_SIGNALS, RENTED_SIGNALS, Signal, weighted
 
