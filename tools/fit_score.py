@@ -25,41 +25,51 @@ from sklearn.tree import DecisionTreeClassifier
 from unflux import engine, enrich, features, sightings
 from unflux.detect.trained import CLUSTER_FEATURES, MIN_ADDRESSES, SSFD_FEATURES
 from unflux.detect.unflux import INPUTS, Unflux
-from unflux.evaluate import load_labels, metrics
+from unflux.evaluate import Label, load_labels, metrics
 from unflux.sources.base import ReadOptions
 
 SCORE = Path(__file__).parent.parent / "src" / "unflux" / "detect" / "score.json"
 TRAINED = SCORE.with_name("trained.json")
 HOURS = (0.5, 1, 2, 3, 5, 8, 24)
 LIMIT = 1e-3
+MIN_FRESH = 20
 
 
-def rows(suite: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs of the score, truth, kinds and networks of every labelled name at every hour."""
-    labels = load_labels(suite / "labels.json")
+def tables(suite: Path) -> list[pa.Table]:
+    """Features of a suite after each of the hours."""
     enrichment = enrich.load(suite / "asn.mmdb", suite / "country.mmdb")
     first = pc.min(pq.read_table(suite / "answers.parquet", columns=["ts"])["ts"]).value
-    inputs, flux, kinds, networks, tables = [], [], [], [], []
+    start_us = first - first % 3_600_000_000
+    found = []
     for hours in HOURS:
-        until_us = first - first % 3_600_000_000 + int(hours * 3.6e9)
+        until_us = start_us + int(hours * 3.6e9)
         options = ReadOptions(threads=2, clients="drop", until_us=until_us)
         history = sightings.reduce([suite / "answers.parquet"], options)
-        table = features.compute(history, enrichment, threads=2).table
-        is_flux = [(label := labels.get(name)) and label.flux for name in table["name"].to_pylist()]
-        tables.append(table.append_column("is_flux", pa.array(is_flux, pa.bool_())))
+        found.append(features.compute(history, enrichment, threads=2).table)
+    return found
+
+
+def rows(
+    some: list[pa.Table], labels: dict[str, Label]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs of the score, truth and kinds of every labelled name at every hour."""
+    inputs, flux, kinds, fresh = [], [], [], []
+    for table in some:
+        n_fresh = dict(zip(table["name"].to_pylist(), table["n_fresh"].to_pylist(), strict=True))
         for row in Unflux().inputs(table).to_pylist():
             label = labels.get(row["name"])
             if label is not None:
                 inputs.append([float(row[name]) for name in INPUTS])
                 flux.append(label.flux)
                 kinds.append(label.kind)
-                networks.append(label.network or row["name"])
-    fit_published(tables[-1])
-    return np.array(inputs), np.array(flux), np.array(kinds), np.array(networks)
+                fresh.append(n_fresh[row["name"]] or 0)
+    return np.array(inputs), np.array(flux), np.array(kinds), np.array(fresh)
 
 
-def fit_published(table: pa.Table) -> None:
+def fit_published(table: pa.Table, labels: dict[str, Label]) -> None:
     """What the papers trained and did not publish, on the whole day: written as data."""
+    is_flux = [(label := labels.get(name)) and label.flux for name in table["name"].to_pylist()]
+    table = table.append_column("is_flux", pa.array(is_flux, pa.bool_()))
     chosen = engine.query(
         f"SELECT is_flux, {', '.join(CLUSTER_FEATURES)} FROM features "
         f"WHERE is_flux IS NOT NULL AND cluster_addresses >= {MIN_ADDRESSES}",
@@ -117,12 +127,21 @@ def fit(inputs: np.ndarray, flux: np.ndarray) -> LogisticRegression:
     return LogisticRegression(C=1.0, max_iter=2000).fit(inputs, flux)
 
 
+def banded(inputs: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """The score as the detector gives it: inside the band of its verdict."""
+    names = list(INPUTS)
+    low = 0.5 * inputs[:, names.index("called_flux")]
+    low += 0.2 * inputs[:, names.index("called_ambiguous")]
+    high = np.where(low >= 0.5, 1.0, np.where(low > 0, 0.5, 0.2))
+    return np.clip(probability, low, high)
+
+
 def left_out(inputs: np.ndarray, flux: np.ndarray, groups: np.ndarray, chosen: np.ndarray) -> None:
     """Share called flux of each group by a score that never saw it, at the others' threshold."""
     for group in sorted(set(groups[chosen].tolist())):
         out = groups == group
         model = fit(inputs[~out], flux[~out])
-        score = model.predict_proba(inputs)[:, 1]
+        score = banded(inputs, model.predict_proba(inputs)[:, 1])
         threshold = metrics.threshold_at_fpr(flux[~out], score[~out], LIMIT)
         print(f"  {group:14} {float((score[out] >= threshold).mean()):.3f} of {int(out.sum())}")
 
@@ -130,12 +149,19 @@ def left_out(inputs: np.ndarray, flux: np.ndarray, groups: np.ndarray, chosen: n
 def main() -> None:
     """Fit, say what it is worth, write."""
     suite = Path(sys.argv[1])
-    inputs, flux, kinds, _ = rows(suite)
+    run(tables(suite), load_labels(suite / "labels.json"))
+
+
+def run(some: list[pa.Table], labels: dict[str, Label]) -> None:
+    """The same over features that were computed already."""
+    fit_published(some[-1], labels)
+    inputs, flux, kinds, fresh = rows(some, labels)
     model = fit(inputs, flux)
-    print("one preset left out (rows at all hours, sleepers asleep and first answers too):")
-    left_out(inputs, flux, kinds, flux)
+    seen = fresh >= MIN_FRESH
+    print(f"one preset left out, names of {MIN_FRESH} fresh answers (sleepers asleep too):")
+    left_out(inputs[seen], flux[seen], kinds[seen], flux[seen])
     print("one look-alike left out:")
-    left_out(inputs, flux, kinds, ~flux)
+    left_out(inputs[seen], flux[seen], kinds[seen], ~flux[seen])
     weights = dict(zip(INPUTS, model.coef_[0].round(4).tolist(), strict=True))
     card = {
         "what": "probability of flux of a name with these inputs, on worlds like the training ones",

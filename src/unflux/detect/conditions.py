@@ -15,7 +15,8 @@ ROTATES = "n_pairs >= 1 AND turnover_ratio >= 0.3"
 # One or two of an answer's hosts are replaced at a time, and none of them ever comes back.
 DRIFTS = (
     "growth_events >= 4 AND n_networks >= 7 AND n_addresses >= 2 * answers_max "
-    "AND turnover_ratio <= 0.6 AND new_per_hour >= 0.5 AND own_returning <= 0.5 * n_addresses AND network_ratio >= 0.5"
+    "AND turnover_ratio <= 0.6 AND new_per_hour >= 0.5 "
+    "AND own_returning <= 0.5 * n_addresses AND network_ratio >= 0.5"
 )
 # The pool behind the name, all names that draw from it together (see `features.pools`): do its
 # hosts come, go and not return? Measured on pools that stay: ratio 0.97 to 1.05.

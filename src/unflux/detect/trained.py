@@ -54,7 +54,7 @@ class Perdisci2009(PublishedRule):
 
 
 def log_odds(gaussians: dict[str, Any]) -> str:
-    """ln of how much likelier flux is, by Gaussians of each class; unknown values count for none."""
+    """ln of how much likelier flux is, by Gaussians; unknown values count for none."""
     terms = [
         f"coalesce({log_density(f'({name})', *of['flux'])}"
         f" - {log_density(f'({name})', *of['benign'])}, 0)"
@@ -68,7 +68,7 @@ class Ssfd2010(PublishedRule):
     """Spatial snapshot: time zones of a response, without a second look-up.
 
     The paper's distances between services and name servers need coordinates that a country table
-    does not have: they are left out. Names with fewer than three addresses have no time-zone entropy.
+    does not have: they are left out. Names of one or two addresses have no time-zone entropy.
     """
 
     id: ClassVar[str] = "ssfd2010"

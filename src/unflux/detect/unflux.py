@@ -33,13 +33,11 @@ from unflux.detect.conditions import (
     NS_ROTATES,
     ONE_ADDRESS,
     ONE_AT_A_TIME,
-    OPEN,
     OTHERS,
     PASSIVE_HISTORY,
     RENTED,
     ROTATES,
     SPREAD,
-    SURELY_OPEN,
     WIDE_ANSWER,
 )  # fmt: skip
 from unflux.detect.signals import ADDRESS_SIGNALS, NS_SIGNALS, RENTED_SIGNALS, Signal, weighted
@@ -60,16 +58,11 @@ BANDS = {
 INPUTS = {
     "called_flux": f"(verdict IN {base.FLUX_VERDICTS})::INT",
     "called_ambiguous": f"(verdict = '{base.AMBIGUOUS}')::INT",
-    "excused": "is_excused::INT",
-    "rented": "looks_rented::INT",
     "address_score": "address_score",
     "ns_score": "ns_score",
     "spread": "greatest(0, least(1, n_networks / 20.0))",
     "others": f"least(1, ln(1 + {OTHERS}) / ln(11))",
-    "open": f"{OPEN}::INT",
-    "surely_open": f"{SURELY_OPEN}::INT",
     "closed": f"{CLOSED}::INT",
-    "seen": "least(1, ln(1 + coalesce(n_pairs, 0)) / ln(101))",
 }
 """What the score is a regression over, each in [0, 1]."""
 

@@ -311,7 +311,7 @@ FEATURES: tuple[Feature, ...] = (
         "since_us::BIGINT",
         "µs since the epoch",
         "0…",
-        "when its answers began to change after a quiet time; null: they did from the start, or not",
+        "when its answers began to change after a quiet time; null: from the start, or never",
         "CUSUM, Page 1954",
     ),
     Feature(

@@ -77,7 +77,8 @@ placed AS (
     JOIN cumulated f ON f.pool = r.pool AND f.slice = r.first // :slice
     JOIN cumulated l ON l.pool = r.pool AND l.slice = r.last // :slice
 ), dwell AS (
-    SELECT pool, count(*) AS pool_returning, round(sum(span) / sum((n - 1) / (n + 1)), 9) AS pool_dwell_ratio,
+    SELECT pool, count(*) AS pool_returning,
+        round(sum(span) / sum((n - 1) / (n + 1)), 9) AS pool_dwell_ratio,
         round((sum((n - 1) / (n + 1)) - sum(span))
             / sqrt(sum(2 * (n - 1) / (pow(n + 1, 2) * (n + 2)))), 6) AS pool_churn_z,
         round(sqrt(sum(2 * (n - 1) / (pow(n + 1, 2) * (n + 2)))) / sum((n - 1) / (n + 1)), 9)
@@ -182,7 +183,8 @@ SERVING = f"""
 WITH networks AS ( -- still names: who sits where
     SELECT origin_asn, count(DISTINCT operator) AS n FROM still GROUP BY origin_asn
 ), headed AS (
-    SELECT origin_asn, sum(n) OVER (ORDER BY n DESC, origin_asn) - n AS before, sum(n) OVER () AS whole
+    SELECT origin_asn, sum(n) OVER (ORDER BY n DESC, origin_asn) - n AS before,
+        sum(n) OVER () AS whole
     FROM networks
 ), serving AS (SELECT origin_asn FROM headed WHERE before < {SERVING_SHARE} * whole)
 SELECT row, avg((origin_asn IN (FROM serving))::INT) AS serving_ratio

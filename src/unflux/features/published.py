@@ -40,8 +40,8 @@ SELECT row, count(DISTINCT subnet) AS n_subnets,
 FROM placed LEFT JOIN zones USING (row) GROUP BY row
 """
 
-# sim(a, b) = |A ∩ B| / |A ∪ B| · 1 / (1 + exp(γ − min(|A|, |B|))); common addresses are counted over
-# a sample of 64 of A by hash, so that the crowd of a delivery network costs no more.
+# sim(a, b) = |A ∩ B| / |A ∪ B| · 1 / (1 + exp(γ − min(|A|, |B|))); common addresses are
+# counted over a sample of 64 of A by hash, so that the crowd of a delivery network costs no more.
 SIMILAR = f"""
 WITH numbered AS (SELECT row, code, hash(code) AS by_code, hash(row) AS by_row FROM hosts),
 sample AS (
@@ -123,7 +123,7 @@ def _located(history: History, places: pa.RecordBatch, hosts: pa.Table) -> pa.Ta
     taken = places.take(codes)
     text = pc.take(history.rdata, codes)
     is_v4 = pc.match_substring_regex(text, IPV4)
-    parts = pc.split_pattern(pc.if_else(is_v4, text, "0.0.0.0"), ".")
+    parts = pc.split_pattern(pc.if_else(is_v4, text, "1.1.1.1"), ".")
     octets = [pc.cast(pc.list_element(parts, place), pa.int64()) for place in range(4)]
     number = octets[0]
     for octet in octets[1:]:
