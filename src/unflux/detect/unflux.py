@@ -48,10 +48,10 @@ AMBIGUOUS_SCORE = 0.5
 UNSEEN_FACTOR = 0.8
 """An answer that was seen once is worth less than one that was seen to rotate."""
 BANDS = {
-    **dict.fromkeys(base.FLUX_VERDICTS, (0.5, 1.0)),
-    base.AMBIGUOUS: (0.2, 0.5),
-    base.NOT_FLUX: (0.0, 0.2),
-    base.INSUFFICIENT: (0.0, 0.2),
+    **dict.fromkeys(base.FLUX_VERDICTS, (0.51, 1.0)),
+    base.AMBIGUOUS: (0.2, 0.49),
+    base.NOT_FLUX: (0.0, 0.19),
+    base.INSUFFICIENT: (0.0, 0.19),
 }
 """Between which scores each verdict lies, whatever the regression says."""
 

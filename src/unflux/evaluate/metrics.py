@@ -56,18 +56,17 @@ def tpr_at_fpr(flux: Bools, score: Floats, limit: float) -> float:
 
 
 def threshold_at_fpr(flux: Bools, score: Floats, limit: float) -> float:
-    """The lowest score at which at most `limit` of the others score as high; never below 1e-9.
+    """The lowest threshold (flux: score ≥ it) that at most `limit` of the others reach.
 
-    Between two scores the threshold is the upper one: ties stand or fall together.
+    Ties stand or fall together; never 0, because a score of 0 says nothing.
 
-    >>> threshold_at_fpr(np.array([True, True, False]), np.array([0.9, 0.7, 0.5]), 0.0)
-    0.7
+    >>> threshold_at_fpr(np.array([True, True, False]), np.array([0.9, 0.7, 0.5]), 0.0) > 0.5
+    True
     """
     others = np.sort(score[~flux])[::-1]
     allowed = int(limit * len(others))
     above = others[allowed] if allowed < len(others) else 0.0
-    higher = score[score > above]
-    return max(float(higher.min()) if len(higher) else math.inf, 1e-9)
+    return float(np.nextafter(max(above, 0.0), np.inf))
 
 
 def f1(true: Bools, called: Bools) -> float:
