@@ -134,7 +134,7 @@ def test_name_servers_periods(table) -> None:
 
 def test_what_only_papers_ask_for(table) -> None:
     # 198.18.0.1, .1.1, .2.1: three /24s, neighbours 256 apart; UA, RO, BR by the lab's table,
-    # UTC+2, +2 and, for Brazil's first zone (Noronha), -2: entropy of (2/3, 1/3).
+    # UTC+2, +2 and, for Brazil, -3: entropy of (2/3, 1/3).
     seen = [
         (0, a_response("a.test.", 60, [host(0), host(1), host(2)])),
         (

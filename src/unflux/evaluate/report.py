@@ -28,7 +28,7 @@ def _body(result: Evaluation) -> list[str]:
         *_about(result),
         *_overview(result),
         *_refitted(result),
-        *_delays(result),
+        *delays(result),
         *_kinds(result),
     ]
 
@@ -60,7 +60,7 @@ def _refitted(result: Evaluation) -> list[str]:
     return [*lines, ""]
 
 
-def _delays(result: Evaluation) -> list[str]:
+def delays(result: Evaluation) -> list[str]:
     """Median time to the first verdict of flux."""
     some = [(one, one.delay) for one in result.detectors if one.delay is not None]
     if not some:

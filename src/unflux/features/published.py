@@ -145,7 +145,8 @@ def _located(history: History, places: pa.RecordBatch, hosts: pa.Table) -> pa.Ta
 UTC_OFFSETS: dict[str, float] = json.loads(
     (Path(__file__).parent / "data" / "utc_offsets.json").read_text(encoding="utf-8")
 )
-"""Hours east of Greenwich by country: the first zone of each in the IANA database, in January."""
+"""Hours east of Greenwich in January by country: the first zone of each in the IANA database, and
+the most populous one for AU, BR, CA, RU and UA, where the first is a corner of the country."""
 
 
 def soa_retries(history: History, zones: pa.Array) -> pa.Array:
