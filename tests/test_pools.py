@@ -178,7 +178,7 @@ ANSWERS = st.lists(
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(answers=ANSWERS, cut=st.integers(1, 13))
 def test_a_verdict_on_a_prefix_never_uses_the_future(

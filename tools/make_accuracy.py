@@ -40,8 +40,8 @@ def main() -> None:
         f"The test split of the suite `{suite}` ([how it was made and what it cannot stand for]"
         f"(lab/suites.md)): {len(scenario.services)} services; other networks, names and weeks "
         f"than the training split. Made by `python tools/make_accuracy.py {suite}`. Both sides of "
-        f"the resolvers are read. Only names with {MIN_FRESH} fresh answers are counted (one side of "
-        "a resolver, one a minute); sleepers are labelled flux while they sleep.\n",
+        f"the resolvers are read. Only names with {MIN_FRESH} fresh answers are counted (one "
+        "side of a resolver, one a minute); sleepers are labelled flux while they sleep.\n",
     )
     with tempfile.TemporaryDirectory() as folder:
         given = [Path(one) for one in sys.argv[2:4]]

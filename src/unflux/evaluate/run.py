@@ -179,7 +179,7 @@ def fit_thresholds(
 
 
 def _scores(judged: pa.Table) -> npt.NDArray[np.float64]:
-    return np.nan_to_num(judged.column("score").to_numpy().astype(float))
+    return np.nan_to_num(np.asarray(judged.column("score").to_numpy(), np.float64))
 
 
 def _refitted(fitted: Fitted, judged: pa.Table, chosen: _Set) -> Refitted:
