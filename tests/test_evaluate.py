@@ -131,7 +131,7 @@ def test_thresholds_are_refitted_on_training_data() -> None:
 
 
 def test_delays_are_those_of_growing_prefixes(cli: Cli, suite: Path) -> None:
-    chosen = ["--detector", "unflux", "--detector", "holz2008", "--delays", "--json"]
+    chosen = ["--detector", "unflux", "--delays", "--json"]
     training = ["--fit", suite / "answers.parquet", "--fit-labels", suite / "labels.json"]
     done = cli("eval", *options(suite), *chosen, *training)
     ours = json.loads(done.stdout)["detectors"][0]

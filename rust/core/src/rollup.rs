@@ -964,7 +964,8 @@ fn real_columns(
 ) -> [(&'static str, Option<f64>); 11] {
     let (spread, pool) = (&own.spread, &own.pool);
     let minutes = |value: Option<f64>| value.map(|value| value * 60.0);
-    let server_period = servers.filter(|layer| layer.n_rated > 0).map(|layer| f64::from(layer.n_rated) / layer.rate_sum);
+    let server_period =
+        servers.filter(|layer| layer.n_rated > 0).map(|layer| f64::from(layer.n_rated) / layer.rate_sum);
     [
         ("asn_hhi", Some(spread.asn_hhi)),
         ("prefix_entropy_bits", Some(spread.prefix_entropy_bits)),

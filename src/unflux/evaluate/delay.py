@@ -114,6 +114,10 @@ class Watch:
             self.seconds[number] = seconds
             self.ttls[number] = seconds / max(row["ttl_max_s"] or 0, 1)
 
+    def is_done(self, flux: npt.NDArray[np.bool_]) -> bool:
+        """Whether longer prefixes can tell nothing more."""
+        return bool(np.isfinite(self.fresh[flux]).all())
+
     def delay(self, chosen: npt.NDArray[np.bool_]) -> Delay:
         """Over some of the names."""
 

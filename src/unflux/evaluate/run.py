@@ -204,6 +204,8 @@ def _delays(
         prefix = features.compute(history, enrichment, threads=options.read.threads).table
         for detector in detectors:
             watches[detector.id].see(detector.judge(prefix))
+        if all(watch.is_done(chosen.flux) for watch in watches.values()):
+            break
     return watches
 
 
