@@ -44,4 +44,5 @@ pub mod source;
 pub mod streams;
 pub mod table;
 pub mod text;
+pub mod visits;
 pub mod zeek;

@@ -16,6 +16,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import dns.flags
+import dns.message
+import dns.opcode
+import dns.rcode
+import dns.rrset
+import dns.tsig
+import dns.tsigkeyring
+
 from unflux.errors import Unavailable
 from unflux.share.rpz import Record
 
@@ -148,9 +156,7 @@ class ZoneServer:
         self._loop.call_soon_threadsafe(self._notify_all, origin)
 
     def _rrset(self, record: Record) -> Any:
-        return dns.rrset.from_text(
-            record.owner, record.ttl_s, "IN", record.rdtype, record.rdata
-        )
+        return dns.rrset.from_text(record.owner, record.ttl_s, "IN", record.rdtype, record.rdata)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
