@@ -84,7 +84,7 @@ def python_packages() -> Iterator[Component]:
         while waiting:
             requirement = waiting.pop()
             name = canonicalize_name(requirement.name)
-            if name in seen:
+            if name in seen or name == "unflux":  # its extras have their own turn
                 continue
             seen.add(name)
             try:

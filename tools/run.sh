@@ -41,8 +41,9 @@ need_rust() {
 # Make .venv with unflux and the extra's packages, unless that is done for this source.
 install_unflux() {
     local extra=$1 stamp=$venv/.unflux-$1 key
-    key=$(find pyproject.toml build_backend rust src -type f -not -path '*/target/*' \
-        -not -path '*/data/*' -not -name '*.so' -not -path '*/__pycache__/*' -print0 \
+    key=$(find pyproject.toml build_backend rust src web -type f -not -path '*/target/*' \
+        -not -path '*/data/*' -not -name '*.so' -not -path '*/__pycache__/*' \
+        -not -path '*/node_modules/*' -not -path '*/web/ui/*' -print0 \
         | sort -z | xargs -0 sha256sum | sha256sum)
     [ "$(cat "$stamp" 2>/dev/null)" = "$key" ] && return
     need_python
@@ -69,14 +70,22 @@ demo() {
         --asn-db examples/out/asn.mmdb --country-db examples/out/country.mmdb
 }
 
+# Peers that tests compare with and talk to; tests of those that are absent are skipped.
+peers="tshark chromium postgresql unbound bind9 bind9-dnsutils knot-resolver lua-cqueues pdns-recursor
+    dnsdist curl iproute2"
+
 tests() {
-    command -v tshark >/dev/null || packages tshark || say "tests against tshark are skipped"
+    local missing=()
+    for peer in $peers; do
+        dpkg -s "$peer" >/dev/null 2>&1 || missing+=("$peer")
+    done
+    [ ${#missing[@]} = 0 ] || packages "${missing[@]}" || say "tests that need them are skipped"
     install_unflux test
     $venv/bin/ruff check .
     $venv/bin/ruff format --check .
     $venv/bin/mypy
     (cd rust && cargo fmt --check && cargo clippy --quiet --workspace --all-targets -- -D warnings \
-        && cargo test --quiet -p unflux-core)
+        && cargo test --quiet -p unflux-core -p unflux-live)
     if command -v c++ >/dev/null || packages g++; then
         tools/fuzz.sh 20
     fi

@@ -105,6 +105,10 @@ class Judged:
             n_countries=row["n_countries"],
             ttl_max_s=row["ttl_max_s"],
             detector=DetectorId(self.detector.id, self.detector.version),
+            rotation_period_s=row["rotation_period_s"],
+            ns_period_s=_faster(row["ns_address_period_s"], row["ns_rrset_period_s"]),
+            pool_domains=row["pool_domains"],
+            pool_addresses=row["pool_addresses"],
         )
 
 
@@ -202,6 +206,11 @@ def iso(time_us: int | None) -> str | None:
         return None
     moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_us % 1_000_000:06}Z"
+
+
+def _faster(one: float | None, other: float | None) -> float | None:
+    known = [value for value in (one, other) if value is not None]
+    return min(known) if known else None
 
 
 def _blind_spots_of(row: Row) -> list[str]:

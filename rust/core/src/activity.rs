@@ -60,7 +60,7 @@ impl Change {
 }
 
 /// The same address has the same hash in every process: samples of two sensors can be merged.
-fn client_hash(address: &Address) -> u32 {
+pub fn client_hash(address: &Address) -> u32 {
     let value = u128::from_be_bytes(*address);
     let mut mixed = (value as u64) ^ ((value >> 64) as u64).rotate_left(32);
     for multiplier in [0xff51_afd7_ed55_8ccd_u64, 0xc4ce_b9fe_1a85_ec53] {

@@ -22,6 +22,8 @@ pub use crate::rows::Seen;
 use crate::rows::{Log, Row, Rows};
 use crate::table::{CANONICAL, Entry, Mapping, NONE, TEXT, Tables, WARM};
 
+pub mod window;
+
 pub const HOUR_US: i64 = 3_600_000_000;
 const MINUTE_US: i64 = 60_000_000;
 /// Hours held open at once; older ones are closed, and merged if they come back.

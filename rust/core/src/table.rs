@@ -39,6 +39,11 @@ impl Index {
         self.len == 0
     }
 
+    /// Memory it takes.
+    pub fn n_bytes(&self) -> usize {
+        8 * self.slots.capacity()
+    }
+
     /// The number in the first slot of a hash ([`NONE`] if empty): likely, not surely, the one.
     pub fn first(&self, hash: u32) -> u32 {
         let mask = self.slots.len().wrapping_sub(1);
@@ -135,6 +140,16 @@ impl Strings {
 
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
+    }
+
+    /// The number of a string that was interned before.
+    pub fn find(&self, bytes: &[u8]) -> Option<u32> {
+        self.index.find(self.hash(bytes), |id| self.get(id) == bytes)
+    }
+
+    /// Memory it takes.
+    pub fn n_bytes(&self) -> usize {
+        self.arena.len() + self.places.len() * (8 + size_of::<Head>()) + self.index.n_bytes()
     }
 
     pub fn get(&self, id: u32) -> &[u8] {
@@ -248,6 +263,13 @@ impl Tables {
 
     pub fn clients(&self) -> &[Address] {
         &self.clients
+    }
+
+    /// Memory it takes.
+    pub fn n_bytes(&self) -> usize {
+        let indexes = [&self.a, &self.name, &self.client].map(Index::n_bytes).iter().sum::<usize>();
+        let vectors = size_of::<Entry>() * self.entries.len() + 4 * self.other.len() + 16 * self.clients.len();
+        self.names.n_bytes() + self.bytes.n_bytes() + indexes + vectors
     }
 
     /// Bring in what interning these entries will touch; other kinds than A and Name are not.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -21,7 +19,7 @@ from unflux.cli.times import parse_us
 from unflux.errors import UnfluxError
 from unflux.share.text import visible
 from unflux.sightings import Input, OnProgress, sigterm_as_interrupt
-from unflux.sources.base import ANY_TIME_US, ReadOptions
+from unflux.sources.base import ANY_TIME_US, ReadOptions, client_key_of
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_FOUND = 0, 1, 2, 3
 
@@ -92,22 +90,11 @@ def read_options(
     )
 
 
-MIN_KEY_BYTES = 16
-
-
 def _client_key(path: Path | None) -> bytes:
-    """The key in a file, whatever its length; a new one without a file."""
-    if path is None:
-        return secrets.token_bytes(16)
     try:
-        content = path.read_bytes().strip()
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror or error}") from None
-    if len(content) < MIN_KEY_BYTES:
-        raise typer.BadParameter(
-            f"{path} needs at least {MIN_KEY_BYTES} bytes (openssl rand -hex 32)"
-        )
-    return hashlib.blake2b(content, digest_size=16).digest()
+        return client_key_of(path)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 @contextmanager

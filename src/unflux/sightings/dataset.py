@@ -91,8 +91,17 @@ class Dataset:
         """Was a file with this content taken in before?"""
         return any(one.blake2b == digest for one in self.manifest.inputs)
 
-    def add(self, history: History, taken_in: Iterable[TakenIn] = ()) -> list[Path]:
-        """Write a part; it counts once everything is on disk. Returns the files written."""
+    def add(
+        self,
+        history: History,
+        taken_in: Iterable[TakenIn] = (),
+        *,
+        replacing: Iterable[str] = (),
+    ) -> list[Path]:
+        """Write a part; it counts once everything is on disk. Returns the files written.
+
+        Parts that it replaces stop counting in the same step, and are then deleted.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self.is_at(self.directory):
             self._name(self.manifest)  # killed before its first part counts, it is a dataset still
@@ -106,10 +115,14 @@ class Dataset:
                 write_table(rows, path)
                 written.append(path)
         parts = [path.relative_to(self.directory).as_posix() for path in written]
+        gone = set(replacing)
         manifest = Manifest(
-            parts=[*self.manifest.parts, *parts], inputs=[*self.manifest.inputs, *taken_in]
+            parts=[*(part for part in self.manifest.parts if part not in gone), *parts],
+            inputs=[*self.manifest.inputs, *taken_in],
         )
         self._name(manifest)
+        for part in gone:
+            (self.directory / part).unlink(missing_ok=True)
         return written
 
     def _name(self, manifest: Manifest) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +34,28 @@ class ReadOptions:
     """Addresses of clients: ``keep``, ``pseudonymise`` (with `client_key`) or ``drop``."""
     client_key: bytes | None = None
     """16 bytes: the same client under the same key has the same pseudonym."""
+
+
+MIN_KEY_BYTES = 16
+
+
+def client_key_of(path: Path | None) -> bytes:
+    """The key for pseudonyms in a file, whatever its length; a new one without a file.
+
+    Raises
+    ------
+    ValueError
+        When the file cannot be read, or holds too little to be a secret.
+    """
+    if path is None:
+        return secrets.token_bytes(16)
+    try:
+        content = path.read_bytes().strip()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    if len(content) < MIN_KEY_BYTES:
+        raise ValueError(f"{path} needs at least {MIN_KEY_BYTES} bytes (openssl rand -hex 32)")
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)

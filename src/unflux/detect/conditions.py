@@ -1,0 +1,127 @@
+"""The conditions that unflux's verdicts rest on, and the benign services that are tried.
+
+DuckDB SQL over features. Null makes a condition false: what was not seen proves nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Networks that a flux name of n addresses has at least: 7 of 10, 18 of 40, then 20 (FluXOR: 38 of
+# 98 after three hours; Holz: 818 ASes in all, so the growth must stop).
+ENOUGH_NETWORKS = "least(20, 1.4 * pow(n_addresses, 0.68))"
+# What its answers do, however often one looks: how much is replaced when they change.
+ROTATES = "n_pairs >= 1 AND turnover_ratio >= 0.3"
+# One or two of an answer's hosts are replaced at a time, and none of them ever comes back.
+DRIFTS = (
+    "growth_events >= 4 AND n_networks >= 7 AND n_addresses >= 2 * answers_max "
+    "AND turnover_ratio <= 0.6 AND new_per_hour >= 0.5 "
+    "AND own_returning <= 0.5 * n_addresses AND network_ratio >= 0.5"
+)
+# The pool behind the name, all names that draw from it together (see `features.pools`): do its
+# hosts come, go and not return? Measured on pools that stay: ratio 0.97 to 1.05.
+OPEN = "coalesce(pool_returning >= 10 AND pool_churn_z >= 3.5 AND pool_dwell_ratio <= 0.8, false)"
+SURELY_OPEN = (
+    "coalesce((pool_returning >= 20 AND pool_churn_z >= 6 AND pool_dwell_ratio <= 0.75) "
+    "OR (pool_returning >= 10 AND pool_churn_z >= 3 AND pool_dwell_ratio <= 0.4), false)"
+)
+OTHERS = "(coalesce(pool_domains, 1) - 1)"
+CLOSED = (
+    "coalesce(pool_returning >= 10 AND pool_dwell_ratio >= 0.9 "
+    "AND pool_dwell_ratio - 3 * pool_dwell_error >= 0.75 "
+    f"AND duration_s >= CASE WHEN {OTHERS} >= 2 THEN 43200 ELSE 21600 END, false)"
+)
+SHARED = f"({OTHERS} >= 2 OR ({OTHERS} = 1 AND {OPEN}))"
+# Who shares a pool that is not closed needs less spread of its own: a few providers' homes do.
+SPREAD = (
+    f"n_networks >= {ENOUGH_NETWORKS} * CASE WHEN {OTHERS} >= 2 AND NOT {CLOSED} "
+    "AND n_networks >= 8 THEN 0.6 ELSE 1 END"
+)
+SERVED = "coalesce(serving_ratio >= 0.5, false)"
+ONE_ADDRESS = "coalesce(answers_max, 0) <= 1"
+ONE_AT_A_TIME = (
+    f"n_addresses >= 7 AND ((n_networks >= 7 AND ({OTHERS} >= 1 OR {OPEN})) "
+    f"OR (n_networks >= 10 AND n_networks >= 0.5 * n_addresses) "
+    f"OR n_networks >= 20)"
+)
+# Rented servers, or any network too narrow to show spread: many domains, not by aliases of one
+# operator, draw from one pool whose hosts are used up.
+RENTED = (
+    f"n_addresses >= 4 AND n_pairs >= 5 AND {ROTATES} AND {OTHERS} >= 3 AND {OPEN} "
+    "AND answers_max <= 6 AND address_name_id = name_id"
+)
+WIDE_ANSWER = (
+    "n_pairs = 0 AND answers_max >= 8 AND n_networks >= greatest(7, 0.8 * answers_max) "
+    "AND coalesce(n_countries, 2) >= 2 AND coalesce(ttl_max_s, 0) <= 1800"
+)
+PASSIVE_HISTORY = "n_fresh = 0 AND n_addresses >= 15 AND n_networks >= 8 AND answers_max >= 5"
+NS_ROTATES = (
+    "ns_address_pairs >= 3 AND ns_addresses >= 6 AND ns_networks >= 4 "
+    "AND ns_address_retention <= 0.7 AND coalesce(ns_address_ttl_max_s, 0) <= 3600"
+)
+ENOUGH_SEEN = "n_fresh >= 3 OR (n_fresh = 0 AND n_addresses = 1 AND duration_s >= 86400)"
+
+
+@dataclass(frozen=True, slots=True)
+class Benign:
+    """A service that rotates without being flux, and how it is told."""
+
+    name: str
+    sql: str
+    fits: str
+    fits_not: str
+
+
+BENIGN = (
+    Benign(
+        "cdn",
+        "n_addresses >= 4 AND (n_networks <= 2 OR asn_concentration >= 0.5)",
+        "its addresses are concentrated in one or two operators' networks, as a CDN's are",
+        "its addresses are spread over unrelated networks; a CDN's are not",
+    ),
+    Benign(
+        "cloud_api",
+        "n_addresses >= 2 AND n_networks = 1 AND answers_max <= 8",
+        "all addresses are in one network, a few per answer, as behind a cloud load balancer",
+        "a cloud load balancer answers from one network",
+    ),
+    Benign(
+        "server_pool",
+        f"n_networks >= 3 AND {SERVED} AND NOT ({OTHERS} >= 2 AND {OPEN})",
+        "its addresses lie in networks that plain names are served from, and no other domain draws "
+        "from them, as exits of one provider do; who rents the servers would tell",
+        "its addresses do not lie in networks of servers, or other domains draw from them",
+    ),
+    Benign(
+        "volunteer_pool",
+        f"n_networks >= 5 AND (({CLOSED} AND NOT {OPEN}) "
+        f"OR (answers_max BETWEEN 2 AND 4 AND NOT ({DRIFTS}) AND NOT ({SHARED} OR {SURELY_OPEN})))",
+        "few addresses per answer out of many unrelated networks, or hosts that stay: time and "
+        "mirror pools of volunteers look the same; hours of answers, UDP/123 traffic or the name's "
+        "age would tell",
+        "volunteer pools give two to four addresses per answer, their hosts stay, and no other "
+        "domain has them",
+    ),
+    Benign(
+        "p2p_seed",
+        f"n_networks >= 8 AND answers_max >= 15 AND NOT ({OTHERS} >= 8 AND {SURELY_OPEN})",
+        "fifteen and more addresses per answer out of many networks, as seeds of peer-to-peer "
+        "networks give; traffic to their ports (such as 8333) would tell",
+        "seeds of peer-to-peer networks fill their answers (fifteen addresses and more)",
+    ),
+    Benign(
+        "dynamic_dns",
+        "answers_max = 1 AND n_addresses BETWEEN 2 AND 4 AND n_networks <= 3",
+        "one address at a time and few in all, as a host on a dialled-up line has",
+        "a host with dynamic DNS has one address at a time, and few",
+    ),
+    Benign(
+        "round_robin",
+        "n_pairs >= 1 AND retention >= 0.9 AND n_addresses <= 2 * answers_max "
+        "AND (growth_events <= 2 OR n_addresses <= answers_max + 1)",
+        "the same set of addresses is answered again and again",
+        "its answers do not stay the same set",
+    ),
+)
+EXCUSES = ("server_pool", "volunteer_pool", "p2p_seed", "round_robin", "cdn", "cloud_api")
+"""Explanations that keep a name from being called flux."""

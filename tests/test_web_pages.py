@@ -1,0 +1,226 @@
+"""The pages in a browser, on real data: no error, no outside request, no CSP report, axe content."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from conftest import Cli
+from web_server import serving
+from web_site import HOSTILE, World
+
+pytest_plugins = ["web_site"]
+sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+httpx = pytest.importorskip("httpx")
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update",
+             "--disable-sync"]  # fmt: skip
+if CHROMIUM is None:
+    pytest.skip("Chromium is not installed (Debian: chromium)", allow_module_level=True)
+
+TELL_OF_CSP = """addEventListener("securitypolicyviolation",
+  (event) => console.error("CSP", event.violatedDirective, event.blockedURI));"""
+ALERT = {
+    "@timestamp": "2026-01-05T05:00:00Z",
+    "event": {"kind": "alert", "reason": "its addresses lie in 40 networks"},
+    "dns": {"question": {"name": "<script>alert(1)</script>.test"}},
+    "flux": {"name": "<script>alert(1)</script>.test", "verdict": "single_flux", "score": 0.9},
+    "flux_block": {"outcome": "blocked", "action": "nxdomain", "until_us": 1_767_600_000_000_000},
+}
+
+
+@pytest.fixture(scope="module")
+def site(world: World, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("pages")
+    alerts = folder / "alerts.ndjson"
+    alerts.write_text(json.dumps(ALERT) + "\n")
+    more: list[str | Path] = ["--alerts", alerts]
+    walk = cli("lab", "walk", "double", "--json")
+    if walk.returncode == 0:  # the lab's room, where it can be sealed
+        (folder / "walk.json").write_text(walk.stdout)
+        more += ["--walk", folder / "walk.json"]
+    tables = ("--asn-db", world.options.asn_db, "--country-db", world.options.country_db)
+    dataset = world.copy(folder / "dataset")
+    with serving(dataset, *tables, "--requests-per-s", "0", *more) as (url, _):
+        if b"no pages" in httpx.get(url).content:
+            pytest.skip("the pages are not built: python build_backend/pages.py")
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield one
+        one.close()
+
+
+@contextmanager
+def looking(browser: Any, site: str, *, expected: str = "!", **context: Any) -> Iterator[Any]:
+    """A page; whatever goes wrong in it, other than `expected`, fails the test."""
+    context.setdefault("viewport", {"width": 1280, "height": 860})
+    wrong: list[str] = []
+    with browser.new_context(**context) as opened:
+        page = opened.new_page()
+        page.set_default_timeout(20_000)
+        page.add_init_script(TELL_OF_CSP)
+        page.on("console", lambda said: said.type == "error" and wrong.append(said.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on(
+            "dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss())
+        )
+        page.on(
+            "request",
+            lambda one: one.url.startswith((site, "blob:", "data:")) or wrong.append(one.url),
+        )
+        yield page
+    assert [one for one in wrong if expected not in one] == []
+
+
+def visit(page: Any, site: str, where: str) -> None:
+    page.goto("about:blank")
+    page.goto(site + where)
+    page.wait_for_selector("p.unseen[role=status]:not(:empty)", state="attached")
+    page.wait_for_selector("[aria-busy]", state="detached")
+
+
+def pages(site: str) -> list[str]:
+    me = httpx.get(f"{site}api/v1/me").json()
+    scan = httpx.get(f"{site}api/v1/scans").json()["scans"][0]["id"]
+    always = ["#/findings", "#/findings?q=kind%3Aflux", "#/name/suse.test", "#/networks", "#/live",
+              "#/upload", "#/admin", f"#/scan/{scan}"]  # fmt: skip
+    return [*always, "#/lab"] if me["lab"] else always
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_every_page_is_whole_and_axe_finds_nothing_serious(
+    browser: Any, site: str, width: int, scheme: str
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    size = {"viewport": {"width": width, "height": 860}, "color_scheme": scheme}
+    found = []
+    with looking(browser, site, bypass_csp=True, **size) as page:
+        for where in pages(site):
+            visit(page, site, where)
+            assert page.locator("h1").count() == 1
+            over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert over <= 0, f"{where} is wider than the screen"
+            for one in axe.run(page).response["violations"]:
+                if one["impact"] in ("serious", "critical"):
+                    found.append((where, one["id"], one["nodes"][0]["html"][:160]))
+    assert found == []
+
+
+def test_every_page_keeps_to_the_policy(browser: Any, site: str) -> None:
+    with looking(browser, site) as page:
+        for where in pages(site):
+            visit(page, site, where)
+            assert page.get_by_role("alert").filter(has_text="did not work").count() == 0
+
+
+def test_a_name_is_shown_with_its_reasons_and_pictures(browser: Any, site: str) -> None:
+    with looking(browser, site) as page:
+        visit(page, site, "#/name/suse.test")
+        for title in ("Why", "Which address answered when", "Its name servers' addresses", "Countries",
+                      "New addresses over time", "TTL", "Names with the same addresses", "Sightings"):  # fmt: skip
+            assert page.get_by_role("heading", name=title, exact=True).count() == 1
+        labels = page.locator("[role=img]").evaluate_all("all => all.map(one => one.ariaLabel)")
+        assert any("49 addresses" in label for label in labels)
+        assert any(label.startswith("World map") for label in labels)
+        page.wait_for_selector("figure canvas")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save passive DNS (COF)").click()
+        lines = Path(download.value.path()).read_text().splitlines()
+        assert {"rrname", "rrtype", "rdata"} <= set(json.loads(lines[0]))
+        page.get_by_label("New note").fill("seen <b>again</b>")
+        page.get_by_role("button", name="Add").click()
+        page.locator(".notes p", has_text="seen <b>again</b>").wait_for()
+        page.get_by_role("button", name="Remove this note").click()
+        page.locator(".notes li").wait_for(state="detached")
+
+
+def test_findings_are_searched_sorted_and_triaged_by_keyboard(browser: Any, site: str) -> None:
+    with looking(browser, site, expected="status of 400") as page:  # the wrong search
+        visit(page, site, "#/findings")
+        page.keyboard.press("/")
+        page.keyboard.type("kind:double suse")
+        page.keyboard.press("Enter")
+        page.get_by_text("1–1 of 1").first.wait_for()
+        page.get_by_label("Triage of suse.test").select_option("confirmed")
+        page.locator("p[role=status]", has_text="confirmed").wait_for(state="attached")
+        visit(page, site, "#/findings?q=triage%3Aconfirmed")
+        assert page.locator("td.what a").all_inner_texts() == ["suse.test"]
+        page.get_by_label("Triage of suse.test").select_option("new")
+        visit(page, site, "#/findings?q=kind%3Aflux")
+        page.get_by_role("button", name="Addresses").click()
+        page.locator("th[aria-sort=descending]", has_text="Addresses").wait_for()
+        page.keyboard.press("j")
+        assert page.evaluate("document.activeElement.className") == "name"
+        visit(page, site, "#/findings?q=nosuchfield%3A1")
+        assert "there is no field" in page.get_by_role("alert").first.inner_text()
+        visit(page, site, "#/findings?q=kind%3Aflux")
+        page.get_by_label("Export all found as").select_option("csv")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save").click()
+        assert Path(download.value.path()).read_text().startswith("name,verdict")
+
+
+def test_hostile_names_are_text_everywhere(browser: Any, site: str) -> None:
+    rows = httpx.get(f"{site}api/v1/findings?size=500").json()["findings"]
+    odd = [
+        row["name"] for row in rows if not row["name"].replace(".", "").replace("-", "").isalnum()
+    ]
+    names = [*odd, *(row["name"] for row in rows if len(row["name"]) > 200)]
+    assert len(names) == len(HOSTILE)
+    with looking(browser, site) as page:
+        visit(page, site, "#/findings?q=kind%3Asingle")
+        shown = page.locator("td.what a").all_inner_texts()
+        assert set(names) <= set(shown)
+        assert page.locator("main img, main script, main iframe").count() == 0
+        for name in names:
+            visit(page, site, f"#/name/{quote(name, safe='')}")
+            assert page.locator("h1").inner_text() == name
+            assert page.locator("main img, main script, main iframe").count() == 0
+        visit(page, site, "#/live")
+        page.locator(".alerts a", has_text="<script>alert(1)</script>.test").wait_for()
+
+
+def test_a_capture_is_uploaded_scanned_and_shown(browser: Any, site: str, world: World) -> None:
+    with looking(browser, site) as page:
+        visit(page, site, "#/upload")
+        page.locator("#file").set_input_files(world.capture)
+        page.get_by_role("button", name="Send and scan").click()
+        link = page.get_by_role("link", name=f"{len(HOSTILE)} names judged")
+        link.wait_for(timeout=60_000)
+        link.click()
+        page.get_by_text(f"{len(HOSTILE)} names").first.wait_for()
+        visit(page, site, "#/upload")
+        page.get_by_role("button", name="Remove").click()
+        page.get_by_text("None in this run.").wait_for()
+
+
+def test_fifty_clients_at_once_get_no_error(site: str) -> None:
+    queries = ("", "kind:flux", "score:>=0.5 -kind:ambiguous", "country:BR", "test")
+
+    def visitor(number: int) -> list[int]:
+        with httpx.Client(base_url=site, timeout=60) as one:
+            statuses = [one.get("api/v1/findings", params={"q": q}).status_code for q in queries]
+            name = f"visitor{number % 7}.test"
+            statuses.append(
+                one.put(f"api/v1/triage/{name}", json={"state": "watching"}).status_code
+            )
+            statuses.append(one.get("api/v1/names/suse.test").status_code)
+            return statuses
+
+    with ThreadPoolExecutor(50) as pool:
+        statuses = [status for some in pool.map(visitor, range(50)) for status in some]
+    assert set(statuses) == {200}
