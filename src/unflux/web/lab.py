@@ -44,9 +44,7 @@ class LabRoom:
         if self._which != RUNNING:
             wanted = Path(self._which).resolve()
             if wanted not in [one.resolve() for one in labs]:
-                raise Unavailable(
-                    f"no lab runs in {wanted}: `unflux lab status` lists those there are"
-                )
+                raise Unavailable(f"no lab runs in {wanted}: see `unflux lab status`")
             return wanted
         if not labs:
             raise Unavailable("no lab is running: start one with `unflux lab run SCENARIO`")
@@ -88,9 +86,8 @@ class LabRoom:
         return entry
 
     async def _measure(self, directory: Path, entry: dict[str, Any], watch_s: float) -> None:
-        request = {
-            "do": "takedown", "what": entry["what"], "network": entry["network"], "watch_s": watch_s,
-        }  # fmt: skip
+        what, network = entry["what"], entry["network"]
+        request = {"do": "takedown", "what": what, "network": network, "watch_s": watch_s}
         try:
             told = await asyncio.to_thread(session.ask, directory, request, watch_s * 2 + 60)
             entry.update(told, state="done")

@@ -83,9 +83,8 @@ class NetworkRoom:
             stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         try:
-            out, _ = await asyncio.wait_for(
-                process.communicate(json.dumps(job).encode()), TIMEOUT_S
-            )
+            told_it = process.communicate(json.dumps(job).encode())
+            out, _ = await asyncio.wait_for(told_it, TIMEOUT_S)
         finally:
             if process.returncode is None:
                 process.kill()

@@ -75,7 +75,7 @@ async function walked(grid: HTMLElement, signal: AbortSignal): Promise<void> {
     }, STEP_MS);
   } }, "Play");
   signal.addEventListener("abort", () => clearInterval(timer));
-  const stage = h("figure", { class: "stage" });
+  const stage = h("figure", { class: "stage", tabindex: 0 });
   stage.append(picture);
   const top = card(`The walk of ${walk.walk} flux`, `${shown(walk.name)}, played in the sealed lab and captured: every arrow is a packet.`, h("div", { class: "bar" }, play, ...buttons), h("div", { class: "walk" }, stage, said));
   top.classList.add("whole");
@@ -95,7 +95,7 @@ function line(arrow: Arrow, place: number, roles: Map<string, string>): SVGEleme
   const [x1, y1, x2, y2] = [from[0] + ux + nx, from[1] + uy + ny, to[0] - ux + nx, to[1] - uy + ny];
   return [
     svg("line", { x1, y1, x2, y2, class: `arrow d${Math.min(place, 5)}`, "marker-end": "url(#head)", pathLength: 1 }),
-    svg("text", { x: (x1 + x2) / 2 + nx, y: (y1 + y2) / 2 + ny + 4, class: "order" }, String(place + 1)),
+    svg("text", { x: (x1 + x2) / 2 + nx, y: (y1 + y2) / 2 + ny + 4, class: `order d${Math.min(place, 5)}` }, String(place + 1)),
   ];
 }
 

@@ -36,7 +36,7 @@ async function watched(grid: HTMLElement, signal: AbortSignal): Promise<void> {
   const chart = h("div", {});
   const facts = h("div", {});
   const blocks = h("div", {});
-  grid.append(whole(card("Rates", "A second, over the last half hour.", chart)), card("Now", null, facts), card("Blocked", null, blocks));
+  grid.append(whole(card("Rates", "A second, over the last half hour.", chart)), whole(card("Blocked", null, blocks)), card("Now", null, facts));
   let drawn = "";
   const draw = async (): Promise<void> => {
     const watch = await get<Watch>("live/watch", signal);

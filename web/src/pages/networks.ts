@@ -53,9 +53,9 @@ function showAll(networks: Network[], main: HTMLElement, query: string): void {
   replace(main, h("div", { class: "title" }, h("h1", {}, "Networks"),
     h("p", { class: "about" }, `${plural(networks.length, "network")} of names that draw from the same hosts`)),
     networks.length
-      ? table("Networks", ["Network", "Kind", ["Names", "number"], ["Agents seen", "number"], ["Agents at a time", "number"], ["Sub-networks", "number"], "Last seen"],
+      ? h("div", { class: "card" }, table("Networks", ["Network", "Kind", ["Names", "number"], ["Agents seen", "number"], ["Agents at a time", "number"], ["Sub-networks", "number"], "Last seen"],
           networks.map((one) => [h("a", { href: `#/networks/${encodeURIComponent(one.id)}${query}`, class: "name" }, outside(one.id)),
-            one.kind ? verdict(one.kind) : "–", count(one.n_names), count(one.n_agents), sizeOf(one.size), count(one.sub_networks.length), time(one.last_seen)]))
+            one.kind ? verdict(one.kind) : "–", count(one.n_names), count(one.n_agents), sizeOf(one.size), count(one.sub_networks.length), time(one.last_seen)])))
       : h("p", { class: "empty" }, "No network: no names were judged flux, or they share nothing."));
 }
 

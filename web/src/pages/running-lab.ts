@@ -52,12 +52,14 @@ export async function running(grid: HTMLElement, me: Me, signal: AbortSignal): P
     }
   } }, title));
   const bar = h("div", { class: "bar" }, ...buttons);
-  const stage = h("figure", { class: "stage" });
+  const stage = h("figure", { class: "stage", tabindex: 0 });
   stage.append(picture.element);
   const top = card("A running lab", "Each square is a flux agent of the live list. The infected host only ever meets agents; the mothership stays behind them.",
     h("div", { class: "bar" }, h("span", { class: "field" }, h("label", { for: "lab-network" }, "Network"), select)), stage, legend(), said);
   top.classList.add("whole");
-  grid.append(top, card("Take down, in the lab only", `What happens to the network is measured for ${WATCH_S} seconds: a client looks the name up and fetches from it, again and again.`, bar, results));
+  const downs = card("Take down, in the lab only", `What happens to the network is measured for ${WATCH_S} seconds: a client looks the name up and fetches from it, again and again.`, bar, results);
+  downs.classList.add("whole");
+  grid.append(top, downs);
   let names = "";
   const draw = (lab: Lab): void => {
     const all = Object.keys(lab.status.networks);
@@ -171,7 +173,8 @@ function topology(): { element: SVGElement; draw: (network: Network, resolver: s
     lines.replaceChildren(...paths);
     at.resolver.say(resolver);
     at.host.say("asks, then fetches");
-    at.servers.say(network.name_servers_are_agents ? "agents (violet)" : (network.name_servers ?? []).slice(0, 2).join(", ") || "none registered");
+    const [first, ...others] = network.name_servers ?? [];
+    at.servers.say(!first ? "none registered" : network.name_servers_are_agents ? "agents (violet)" : first + (others.length ? ` +${others.length}` : ""));
     at.ship.say(network.mothership);
     at.ship.group.classList.toggle("down", down.has(network.mothership));
   };
