@@ -94,6 +94,8 @@ def one_line(finding: Finding) -> str:
     fitting = [one.name for one in finding.benign_explanations if one.match]
     if fitting and not finding.is_flux:
         return f"rotates like a {fitting[0].replace('_', ' ')}"
+    if finding.verdict == "insufficient":
+        return "not enough was seen to judge it"
     speaking = [reason.says for reason in finding.reasons[:2] if reason.weight > 0]
     return "; ".join(speaking) or "nothing in it speaks for flux"
 
