@@ -127,6 +127,7 @@ def scan(
     enrichment = enrich.load(options.asn_db, options.country_db)
     history = _history(paths, options, on_progress)
     judged = judge(history, enrichment, detector, options.read.threads)
+    history = judged.history
     listed = judged.table.filter(pc.greater_equal(judged.table.column("score"), options.min_score))
     listed = listed.sort_by([("score", "descending"), ("name", "ascending")])
     findings = judged.findings(listed.to_pylist())
@@ -159,6 +160,7 @@ def _history(
 
 def judge(history: History, enrichment: Enrichment, detector: Detector, threads: int = 1) -> Judged:
     """Features and verdicts of all names in a history."""
+    history = history.canonical()
     table = features.compute(history, enrichment, threads=threads)
     return Judged(detector.judge(table.table), table.places, history, detector)
 
