@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """CPU time of a scan: the embedded engine beside Spark with two workers on loopback.
 
-`spark.py ANSWERS_M [ROUNDS]` makes millions of answers as Parquet (a file per two million), scans them
-with both, interleaved, and says what each took: CPU time of all processes (Python, JVM, master,
-workers), wall time, and the same for an input of one response, which is what start-up costs.
+`spark.py ANSWERS_M [ROUNDS]` makes millions of answers as Parquet (a file per two million), scans
+them with both, interleaved, and says what each took: CPU time of all processes (Python, JVM,
+master, workers), wall time, and that of an input of one response, which is what start-up costs.
 `spark.py ANSWERS_M 0` scans with the embedded engine alone.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,8 +19,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import pyarrow as pa
@@ -78,6 +77,10 @@ def texts(numbers: np.ndarray, values: np.ndarray, text: object) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(numbers.astype(np.int32)), made)
 
 
+Measured = tuple[float, float, str]
+"""CPU seconds, wall seconds, hash of the findings."""
+
+
 class Meter:
     """CPU time of every process of some sessions, sampled: what ended keeps its last value."""
 
@@ -89,7 +92,7 @@ class Meter:
     def _sample(self) -> None:
         while True:
             self.read()
-            time.sleep(0.2)
+            time.sleep(0.5)
 
     def read(self) -> float:
         for entry in Path("/proc").iterdir():
@@ -102,11 +105,13 @@ class Meter:
         return sum(self.cpu_s.values())
 
 
-def start(arguments: list[object], meter: Meter, **more: str) -> subprocess.Popen[bytes]:
+def start(
+    arguments: list[object], meter: Meter, stdout: int = subprocess.DEVNULL, **more: str
+) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [str(argument) for argument in arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "SPARK_LOCAL_IP": "127.0.0.1"} | more,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+        stdout=stdout, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     meter.sessions.add(process.pid)
     return process
@@ -135,11 +140,11 @@ def cluster(folder: Path, meter: Meter) -> tuple[str, list[subprocess.Popen[byte
     return url, started
 
 
-def scan(paths: list[Path], meter: Meter, *more: object) -> tuple[float, float, str]:
+def scan(paths: list[Path], meter: Meter, *more: object) -> Measured:
     """(CPU s, wall s, digest of the findings)."""
     before, began = meter.read(), time.monotonic()
     process = start([sys.executable, "-m", "unflux", "scan", *paths, "--min-score", 0, "--ndjson",
-                     *more], meter)  # fmt: skip
+                     *more], meter, subprocess.PIPE)  # fmt: skip
     out, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"unflux scan ended with {process.returncode}")
@@ -147,7 +152,7 @@ def scan(paths: list[Path], meter: Meter, *more: object) -> tuple[float, float, 
     return meter.read() - before, time.monotonic() - began, hashlib.blake2b(out).hexdigest()[:16]
 
 
-def by_spark(paths: list[Path], folder: Path) -> tuple[float, float, str]:
+def by_spark(paths: list[Path], folder: Path) -> Measured:
     meter = Meter()
     url, started = cluster(folder, meter)
     conf = {
@@ -161,6 +166,7 @@ def by_spark(paths: list[Path], folder: Path) -> tuple[float, float, str]:
     finally:
         for process in started:
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def main() -> None:
@@ -174,30 +180,25 @@ def main() -> None:
         write_answers(one, 0, 2)
         size = sum(path.stat().st_size for path in files)
         n_rows = FILE_ROWS * len(files)
-        print(
-            f"{n_rows:,} answers, {size / n_rows:.1f} bytes each in {len(files)} files", flush=True
-        )
-        results: dict[str, list[tuple[float, float, str]]] = {"embedded": [], "spark": []}
-        starts: dict[str, list[float]] = {"embedded": [], "spark": []}
+        print(f"{n_rows:,} answers, {size / n_rows:.1f} bytes each, {len(files)} files", flush=True)
+        engines: dict[str, Callable[[list[Path]], Measured]] = {
+            "embedded": lambda paths: scan(paths, Meter())
+        }
+        if rounds:
+            engines["spark"] = lambda paths: by_spark(paths, folder)
+        digests = set()
         for _ in range(max(1, rounds)):
-            results["embedded"].append(scan(files, Meter()))
-            starts["embedded"].append(scan([one], Meter())[0])
-            if rounds:
-                results["spark"].append(by_spark(files, folder))
-                starts["spark"].append(by_spark([one], folder)[0])
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
-        for name, done in results.items():
-            if done:
-                cpu, wall, start_s = (
-                    median(d[0] for d in done),
-                    median(d[1] for d in done),
-                    median(starts[name]),
+            for name, run in engines.items():
+                start_s, (cpu_s, wall_s, digest) = run([one])[0], run(files)
+                digests.add(digest)
+                each = (cpu_s - start_s) / n_rows * 1e6
+                print(
+                    f"{name}: CPU {cpu_s:.1f} s, of it start-up {start_s:.1f} s; "
+                    f"{each:.2f} µs an answer; wall {wall_s:.1f} s",
+                    flush=True,
                 )
-                print(f"{name}: CPU {cpu:.1f} s, of it start-up {start_s:.1f} s, wall {wall:.1f} s, "
-                      f"{(cpu - start_s) / n_rows * 1e6:.2f} µs an answer")  # fmt: skip
-        print(f"largest process {peak} MiB; same findings:",
-              len({d[2] for done in results.values() for d in done}) == 1)  # fmt: skip
-        shutil.rmtree(folder, ignore_errors=True)
+        peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
+        print(f"largest process {peak_mib} MiB; same findings: {len(digests) == 1}")
 
 
 if __name__ == "__main__":
