@@ -20,6 +20,7 @@ from unflux.errors import UnfluxError
 from unflux.share.text import visible
 from unflux.sightings import Input, OnProgress, sigterm_as_interrupt
 from unflux.sources.base import ANY_TIME_US, ReadOptions, client_key_of
+from unflux.spark.options import SparkOptions, parse_conf
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_FOUND = 0, 1, 2, 3
 
@@ -46,6 +47,15 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first thing 
 AsnDb = Annotated[Path | None, typer.Option(help="MMDB file: address to origin AS.")]
 CountryDb = Annotated[Path | None, typer.Option(help="MMDB file: address to country.")]
 DetectorOption = Annotated[str, typer.Option("--detector", help="Which detector judges.")]
+Engine = Annotated[
+    str, typer.Option(help="What reads: embedded (this machine) or spark (a cluster).")
+]
+Master = Annotated[
+    str | None, typer.Option(help="Spark's master: spark://HOST:7077, yarn, local[4] …")
+]
+Conf = Annotated[
+    list[str] | None, typer.Option("--conf", help="KEY=VALUE: a setting of Spark; several times.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -88,6 +98,20 @@ def read_options(
         clients=clients,
         client_key=_client_key(client_key) if clients == "pseudonymise" else None,
     )
+
+
+def spark_options(engine: str, master: str | None, conf: list[str] | None) -> SparkOptions | None:
+    """How Spark is reached; None for the embedded engine."""
+    if engine not in ("embedded", "spark"):
+        raise typer.BadParameter(f"--engine is embedded or spark, not {engine!r}")
+    if engine == "embedded":
+        if master or conf:
+            raise typer.BadParameter("--master and --conf go with --engine spark")
+        return None
+    try:
+        return SparkOptions(master, parse_conf(conf or []))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _client_key(path: Path | None) -> bytes:

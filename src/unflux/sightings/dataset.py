@@ -102,10 +102,23 @@ class Dataset:
 
         Parts that it replaces stop counting in the same step, and are then deleted.
         """
+        self.begin()
+        written = self.write_part(history, self.next_number())
+        self.take_in(written, taken_in, replacing=replacing)
+        return written
+
+    def begin(self) -> None:
+        """Make the directory a dataset: killed before its first part is whole, it is one still."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self.is_at(self.directory):
-            self._name(self.manifest)  # killed before its first part counts, it is a dataset still
-        number = 1 + max(map(_number, self.manifest.parts), default=-1)
+            self._name(self.manifest)
+
+    def next_number(self) -> int:
+        """The number of the next part."""
+        return 1 + max(map(_number, self.manifest.parts), default=-1)
+
+    def write_part(self, history: History, number: int) -> list[Path]:
+        """Write the files of a part, which do not count yet. Returns their paths."""
         written = []
         both = (history.sightings_table(), history.activity_table())
         for name, table in zip(TABLES, both, strict=True):
@@ -114,6 +127,16 @@ class Dataset:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_table(rows, path)
                 written.append(path)
+        return written
+
+    def take_in(
+        self,
+        written: Iterable[Path],
+        taken_in: Iterable[TakenIn] = (),
+        *,
+        replacing: Iterable[str] = (),
+    ) -> None:
+        """Let written files count from now on, instead of those that they replace."""
         parts = [path.relative_to(self.directory).as_posix() for path in written]
         gone = set(replacing)
         manifest = Manifest(
@@ -123,7 +146,6 @@ class Dataset:
         self._name(manifest)
         for part in gone:
             (self.directory / part).unlink(missing_ok=True)
-        return written
 
     def _name(self, manifest: Manifest) -> None:
         """Put a manifest in place, whole."""
