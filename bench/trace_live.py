@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""`unflux trace` on live captures: every agent of a lab run, by how much of it was seen.
+
+`trace_live.py [SECONDS] [DIRECTORY TO KEEP]`: 80 clients and four networks (pages, pages over two
+agents, DNS alone, both), at speed 60. For each agent that passed something on, the first upstream
+that is named is held against the truth: the mothership, a back end, or (with two agents in a row)
+another agent of the network. Hosts that are no proxies: clients and plain web servers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unflux.lab.live.session import Lab, LabOptions
+from unflux.lab.live.story import read_packets
+from unflux.networks.exchanges import host_of
+from unflux.networks.packets import Capture, read_captures
+from unflux.networks.trace import trace
+
+SERVICE = """
+[[service]]
+name = "{name}"
+preset = "{preset}"
+domains = 4
+population = 60
+list_size = {list_size}
+k = 3
+stay_h = 24
+uptime = 1.0
+failure_ratio = 0
+visits_per_h = {visits}
+"""
+CLASSES = (10, 20, 40)
+"""Least exchanges with upstreams; below the first: too few to say."""
+
+
+def scenario(list_size: int = 12, visits: int = 600) -> str:
+    """Few agents, so that each has much to do."""
+    parts = ['title = "for the trace"\nclients = 80\n']
+    for name, preset, more in (
+        ("pages", "pharma", "ttl_s = 180\n"),
+        ("chain", "rock", "hops = 2\nttl_s = 180\nrotation_s = 180\n"),
+        ("names", "ns_only", "ns_count = 3\n"),
+        ("both", "double", "ns_count = 3\nttl_s = 180\n"),
+    ):
+        parts.append(
+            SERVICE.format(name=name, preset=preset, list_size=list_size, visits=visits) + more
+        )
+    parts.append(
+        '[[service]]\nname = "plain"\npreset = "static"\ndomains = 5\nvisits_per_h = 600\n'
+    )
+    return "".join(parts)
+
+
+class Truth:
+    """Who may stand behind whom."""
+
+    def __init__(self, events: list[dict[str, Any]]) -> None:
+        self.behind: dict[str, set[str]] = {}
+        self.agents: dict[str, set[str]] = defaultdict(set)
+        for event in events:
+            if event["event"] == "network":
+                self.behind[event["network"]] = {event["mothership"], *event["back_ends"]}
+            elif event["event"] == "agents":
+                self.agents[event["network"]].update(event["added"])
+        self.hosts = set().union(*self.behind.values())
+
+    def upstreams_of(self, agent: str) -> set[str]:
+        """The motherships and back ends, and the agents, that an agent passes on to."""
+        found: set[str] = set()
+        for network, agents in self.agents.items():
+            if agent in agents:
+                found |= self.behind[network] | (agents if network.startswith("chain") else set())
+        return found - {agent}
+
+
+def n_upstream(capture: Capture, agent: str, behind: set[str]) -> int:
+    """Exchanges of an agent with those behind it."""
+    host = host_of(capture.packets, agent)
+    out = host.exchanges.take(~np.asarray(host.exchanges.inbound, bool))
+    return sum(host.addresses[int(one)] in behind for one in out.remote)
+
+
+def judge(path: Path, truth: Truth, clients: set[str], plain: set[str]) -> dict[str, Counter[str]]:
+    """Class of agents → outcomes."""
+    [capture] = read_captures([path])
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for agent in sorted(set().union(*truth.agents.values())):
+        behind = truth.upstreams_of(agent)
+        n = n_upstream(capture, agent, behind)
+        if not n:
+            continue
+        told = trace([capture], agent)
+        low = max((one for one in CLASSES if n >= one), default=0)
+        outcome = "not found"
+        if told.upstreams:
+            outcome = "right" if told.upstreams[0].address in behind else "wrong"
+        found[f"agents, {low} exchanges or more" if low else "agents, fewer than 10"][outcome] += 1
+    for what, hosts in (("clients", clients), ("plain web servers", plain)):
+        for host in sorted(hosts)[:30]:
+            told = trace([capture], host)
+            found[what]["wrong" if told.upstreams else "right"] += 1
+    return found
+
+
+def others(path: Path, truth: Truth) -> tuple[set[str], set[str]]:
+    """Clients that fetched pages, and web servers that are nobody's agents."""
+    everybody = truth.hosts | set().union(*truth.agents.values())
+    clients, servers = set(), set()
+    for packet in read_packets(path):
+        if packet.ports[1] == 80 and packet.payload and packet.source not in everybody:
+            clients.add(packet.source)
+            servers |= {packet.target} - everybody
+    return clients, servers
+
+
+def play(folder: Path, seconds: float) -> None:
+    """The lab."""
+    (folder / "scenario.toml").write_text(scenario())
+    options = LabOptions(speed=60, whole=True, duration_s=seconds)
+    with Lab(str(folder / "scenario.toml"), options, folder / "lab") as lab:
+        print(json.dumps(lab.wait()["people"]), file=sys.stderr)
+
+
+def main() -> None:
+    """Play, judge, print."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 120.0
+    with tempfile.TemporaryDirectory(prefix="unflux-bench-") as temporary:
+        folder = Path(sys.argv[2] if len(sys.argv) > 2 else temporary)
+        folder.mkdir(exist_ok=True)
+        play(folder, seconds)
+        events = [
+            json.loads(line) for line in (folder / "lab/truth.ndjson").read_text().splitlines()
+        ]
+        truth = Truth(events)
+        path = folder / "lab/all.pcap"
+        print("| hosts | right | wrong | not found |\n| --- | --- | --- | --- |")
+        for what, counts in sorted(judge(path, truth, *others(path, truth)).items()):
+            print(f"| {what} | {counts['right']} | {counts['wrong']} | {counts['not found']} |")
+
+
+if __name__ == "__main__":
+    main()
