@@ -10,6 +10,8 @@ another agent of the network. Hosts that are no proxies: clients and plain web s
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -22,7 +24,7 @@ from unflux.lab.live.session import Lab, LabOptions
 from unflux.lab.live.story import read_packets
 from unflux.networks.exchanges import host_of
 from unflux.networks.packets import Capture, read_captures
-from unflux.networks.trace import trace
+from unflux.networks.trace import Trace, trace
 
 SERVICE = """
 [[service]]
@@ -81,6 +83,25 @@ class Truth:
         return found - {agent}
 
 
+def split(path: Path, hosts: set[str], folder: Path) -> dict[str, Path]:
+    """The capture of everything as one capture for each host: what it could see by itself."""
+    numbers = {socket.inet_aton(host): host for host in hosts}
+    content, at = path.read_bytes(), 24
+    frames: dict[str, list[bytes]] = defaultdict(list)
+    while at + 16 <= len(content):
+        end = at + 16 + struct.unpack_from("<I", content, at + 8)[0]
+        frame = content[at + 16 : end]
+        if frame[12:14] == b"\x08\x00":
+            for place in {frame[26:30], frame[30:34]} & numbers.keys():
+                frames[numbers[place]].append(content[at:end])
+        at = end
+    found = {}
+    for host, records in frames.items():
+        found[host] = folder / f"{host}.pcap"
+        found[host].write_bytes(content[:24] + b"".join(records))
+    return found
+
+
 def n_upstream(capture: Capture, agent: str, behind: set[str]) -> int:
     """Exchanges of an agent with those behind it."""
     host = host_of(capture.packets, agent)
@@ -88,25 +109,30 @@ def n_upstream(capture: Capture, agent: str, behind: set[str]) -> int:
     return sum(host.addresses[int(one)] in behind for one in out.remote)
 
 
+def outcome_of(found: Trace, behind: set[str]) -> str:
+    """Against the truth."""
+    if not found.upstreams:
+        return "not found"
+    return "right" if found.upstreams[0].address in behind else "wrong"
+
+
 def judge(path: Path, truth: Truth, clients: set[str], plain: set[str]) -> dict[str, Counter[str]]:
-    """Class of agents → outcomes."""
-    [capture] = read_captures([path])
+    """Class of hosts → outcomes."""
+    agents = set().union(*truth.agents.values())
     found: dict[str, Counter[str]] = defaultdict(Counter)
-    for agent in sorted(set().union(*truth.agents.values())):
-        behind = truth.upstreams_of(agent)
-        n = n_upstream(capture, agent, behind)
-        if not n:
-            continue
-        told = trace([capture], agent)
-        low = max((one for one in CLASSES if n >= one), default=0)
-        outcome = "not found"
-        if told.upstreams:
-            outcome = "right" if told.upstreams[0].address in behind else "wrong"
-        found[f"agents, {low} exchanges or more" if low else "agents, fewer than 10"][outcome] += 1
-    for what, hosts in (("clients", clients), ("plain web servers", plain)):
-        for host in sorted(hosts)[:30]:
-            told = trace([capture], host)
-            found[what]["wrong" if told.upstreams else "right"] += 1
+    with tempfile.TemporaryDirectory(prefix="unflux-bench-") as temporary:
+        for host, own in sorted(split(path, agents | clients | plain, Path(temporary)).items()):
+            captures = read_captures([own])
+            if host not in agents:
+                kind = "clients" if host in clients else "plain web servers"
+                found[kind][outcome_of(trace(captures, host), set())] += 1
+                continue
+            behind = truth.upstreams_of(host)
+            n = n_upstream(captures[0], host, behind)
+            low = max((one for one in CLASSES if n >= one), default=0)
+            kind = f"agents, {low} exchanges or more" if low else "agents, fewer than 10"
+            if n:
+                found[kind][outcome_of(trace(captures, host), behind)] += 1
     return found
 
 

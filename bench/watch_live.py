@@ -3,8 +3,9 @@
 
 `watch_live.py [SCENARIO] [SPEED] [SECONDS] [DIRECTORY TO KEEP]`: the lab's unbound sends dnstap to
 a watch at default settings (with `--rpz-action nxdomain`) and follows the policy zone that it
-writes; nothing is restarted. Per name, from what the clients got (`clients.pcap`): the first answer, the first query
-that was blocked, and the time between in rotation periods. Prints a Markdown table by preset.
+writes; nothing is restarted. Per name, from what the clients got (`clients.pcap`): the first
+answer, the first query that was blocked, and the time between in rotation periods. Prints a
+Markdown table by preset.
 
 The speed matters: windows count an answer's freshness by the minute, so a rotation that takes less
 than a minute of the wall is not seen as one. The default, 5, makes 300 s one minute.
