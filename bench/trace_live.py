@@ -39,6 +39,7 @@ uptime = 1.0
 failure_ratio = 0
 visits_per_h = {visits}
 """
+FIRST = (5, 8, 10, 15, 20, 30)
 CLASSES = (10, 20, 40)
 """Least exchanges with upstreams; below the first: too few to say."""
 
@@ -102,11 +103,12 @@ def split(path: Path, hosts: set[str], folder: Path) -> dict[str, Path]:
     return found
 
 
-def n_upstream(capture: Capture, agent: str, behind: set[str]) -> int:
-    """Exchanges of an agent with those behind it."""
+def times_upstream(capture: Capture, agent: str, behind: set[str]) -> list[int]:
+    """When an agent's exchanges with those behind it were over, ascending, µs."""
     host = host_of(capture.packets, agent)
     out = host.exchanges.take(~np.asarray(host.exchanges.inbound, bool))
-    return sum(host.addresses[int(one)] in behind for one in out.remote)
+    theirs = [host.addresses[int(one)] in behind for one in out.remote]
+    return sorted(np.asarray(out.reply_end)[theirs].tolist())
 
 
 def outcome_of(found: Trace, behind: set[str]) -> str:
@@ -128,11 +130,26 @@ def judge(path: Path, truth: Truth, clients: set[str], plain: set[str]) -> dict[
                 found[kind][outcome_of(trace(captures, host), set())] += 1
                 continue
             behind = truth.upstreams_of(host)
-            n = n_upstream(captures[0], host, behind)
+            n = len(times_upstream(captures[0], host, behind))
             low = max((one for one in CLASSES if n >= one), default=0)
             kind = f"agents, {low} exchanges or more" if low else "agents, fewer than 10"
             if n:
                 found[kind][outcome_of(trace(captures, host), behind)] += 1
+    return found
+
+
+def by_length(path: Path, truth: Truth) -> dict[int, Counter[str]]:
+    """The first so many exchanges of each agent with those behind it → outcomes."""
+    agents = set().union(*truth.agents.values())
+    found: dict[int, Counter[str]] = defaultdict(Counter)
+    with tempfile.TemporaryDirectory(prefix="unflux-bench-") as temporary:
+        for host, own in sorted(split(path, agents, Path(temporary)).items()):
+            behind = truth.upstreams_of(host)
+            times = times_upstream(read_captures([own])[0], host, behind)
+            for n in FIRST:
+                if len(times) > n:
+                    part = read_captures([own], until_us=times[n - 1] + 100_000)
+                    found[n][outcome_of(trace(part, host), behind)] += 1
     return found
 
 
@@ -169,6 +186,9 @@ def main() -> None:
         path = folder / "lab/all.pcap"
         print("| hosts | right | wrong | not found |\n| --- | --- | --- | --- |")
         for what, counts in sorted(judge(path, truth, *others(path, truth)).items()):
+            print(f"| {what} | {counts['right']} | {counts['wrong']} | {counts['not found']} |")
+        for n, counts in sorted(by_length(path, truth).items()):
+            what = f"agents, until their exchange {n}"
             print(f"| {what} | {counts['right']} | {counts['wrong']} | {counts['not found']} |")
 
 

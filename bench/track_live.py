@@ -22,6 +22,7 @@ import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -80,8 +81,8 @@ class Asked(NamedTuple):
     tried a second later."""
 
 
-def follow(lab: Lab, folder: Path, speed: float, seconds: float) -> None:
-    """Track every flux name and look-alike that long."""
+def follow(lab: Lab, folder: Path, numbers: dict[str, float], seconds: float) -> None:
+    """Track every flux name and look-alike that long, with these settings."""
     names = sorted(lab.labels())
     tracked, hints = folder / "tracked", folder / "hints"
     (folder / "names").write_text("\n".join(names))
@@ -91,7 +92,7 @@ def follow(lab: Lab, folder: Path, speed: float, seconds: float) -> None:
         [*unflux, "add", "--from", str(folder / "names"), "--dir", str(tracked)],
         check=True, stdout=sys.stderr,
     )  # fmt: skip
-    settings = [f"--set={key}={value:g}" for key, value in scaled(speed).items()]
+    settings = [f"--set={key}={value:g}" for key, value in numbers.items()]
     tables = [f"--asn-db={lab.out}/asn.mmdb", f"--country-db={lab.out}/country.mmdb"]
     command = lab.command([
         *unflux, "run", "--dir", str(tracked), "--authoritative", "--hints", str(hints),
@@ -99,11 +100,14 @@ def follow(lab: Lab, folder: Path, speed: float, seconds: float) -> None:
     ])  # fmt: skip
     with (folder / "track.log").open("wb") as log:
         runner = subprocess.Popen(command, stdout=log, stderr=log)
-        time.sleep(seconds)
-        if runner.poll() is not None:
-            raise SystemExit((folder / "track.log").read_text()[-2000:])
-        runner.send_signal(signal.SIGINT)
-        runner.wait(300)
+        try:
+            time.sleep(seconds)
+            if runner.poll() is not None:
+                raise RuntimeError((folder / "track.log").read_text()[-2000:])
+            runner.send_signal(signal.SIGINT)
+            runner.wait(300)
+        finally:
+            runner.kill()
 
 
 def lab_root(_lab: Lab) -> str:
@@ -217,29 +221,125 @@ def most_in(times: list[float], span_s: float) -> int:
     return most
 
 
-def print_rows(rows: dict[str, Any]) -> None:
-    """A Markdown table of two columns."""
-    print("| what | |\n| --- | --- |")
-    for key, value in rows.items():
-        print(f"| {key} | {value} |")
+@dataclass
+class Figures:
+    """Truth against record, and what the servers saw."""
+
+    settings: Settings
+    speed: float
+    n_names: int
+    n_flux: int
+    rotations: list[Followed]
+    moves: Counter[str]
+    """``right``, or ``wrong: PRESET``: do the name servers of a flux name move?"""
+    n_moving: int
+    """Names whose name servers move, and were seen to."""
+    errors: list[float]
+    """Of the estimated periods, relative."""
+    called: Counter[tuple[str, str]]
+    """(truth, verdict)."""
+    n_agents: int
+    n_agents_right: int
+    n_queries: int
+    span_s: float
+    most_of_all: int
+    """Queries in the second with most of them; the next is the same for one server."""
+    most_of_a_server: int
+    gaps: list[float]
+    """Seconds from an answered A or AAAA query of a name to the next one."""
+    n_outside: int
+    """Queries for what is neither listed nor above or below a listed name's zone."""
+
+    @property
+    def n_published(self) -> int:
+        """Rotations while names were tracked."""
+        return sum(one.published for one in self.rotations)
+
+    @property
+    def n_seen(self) -> int:
+        """Of these, in the record."""
+        return sum(one.seen for one in self.rotations)
+
+    @property
+    def seen_ratio(self) -> float:
+        """Of those that looks at these intervals can see."""
+        return self.n_seen / max(sum(one.expected for one in self.rotations), 1e-9)
+
+    def rows(self) -> dict[str, str]:
+        """For people."""
+        wrong = ", ".join(f"{key} {n}" for key, n in self.moves.items() if key != "right")
+        return {
+            "names, flux among them": f"{self.n_names}, {self.n_flux}",
+            "scaled hours": f"{self.span_s * self.speed / 3600:.1f}",
+            "rotations published, in the record": f"{self.n_published}, {self.n_seen}",
+            "in the record of those that the interval can see": f"{self.seen_ratio:.1%}",
+            "name servers that move told from those that stay": f"{self.moves['right']} of "
+            f"{self.moves.total()} {wrong}",
+            "periods within 10 %, of those estimated, of names seen moving": f"{self.n_close}, "
+            f"{len(self.errors)}, {self.n_moving}",
+            "median error of a period": f"{statistics.median(self.errors or [float('nan')]):.1%}",
+            "agents of flux findings, published ones": f"{self.n_agents}, {self.n_agents_right}",
+            "verdicts (truth → called)": "; ".join(
+                f"{want} → {got} {n}" for (want, got), n in sorted(self.called.items())
+            ),
+            "queries, a second": f"{self.n_queries}, {self.n_queries / self.span_s:.1f}",
+            "most in any second (burst and rate)": f"{self.most_of_all} "
+            f"({2 * self.settings.overall_s:.0f})",
+            "most in any second at one server": f"{self.most_of_a_server} "
+            f"({2 * self.settings.per_name_server_s:.0f})",
+            "shortest time from an answer to the same question s": f"{min(self.gaps):.2f} "
+            f"(floor {self.settings.floor_s:g})",
+            "queries outside the list's zones": str(self.n_outside),
+        }
+
+    @property
+    def n_close(self) -> int:
+        """Periods within 10 %."""
+        return sum(one <= 0.1 for one in self.errors)
 
 
-def judge(lab_out: Path, folder: Path, speed: float) -> dict[str, Any]:
+def judge(lab_out: Path, folder: Path, speed: float, settings: Settings) -> Figures:
     """Truth against record."""
-    settings = Settings(**scaled(speed))
     truth = [json.loads(line) for line in (lab_out / "truth.ndjson").read_text().splitlines()]
     labels = json.loads((lab_out / "labels.json").read_text())["names"]
-    services = {
-        one["name"]: one for one in json.loads((lab_out / "card.json").read_text())["services"]
-    }
     store = Store.existing(folder / "tracked")
-    verdicts = {name.rstrip("."): one[0] for name, one in store.verdicts().items()}
-    zones = {one.name.rstrip("."): one.zone for one in store.names()}
     published = rotations(truth)
     followed = [
         compare(published[name], *record(store, name), settings) for name in sorted(published)
     ]
-    errors, n_periodic, moves = [], 0, Counter[str]()
+    moves, n_moving, errors = name_servers(store, lab_out, labels, speed)
+    verdicts = {name.rstrip("."): one[0] for name, one in store.verdicts().items()}
+    called = Counter((labels[name]["verdict"], got) for name, got in verdicts.items())
+    n_agents, n_right = agents_found(folder, lab_out, truth, labels)
+    asked = queries(lab_out / "all.pcap")
+    by_server, by_question = defaultdict(list), defaultdict(list)
+    for one in asked:
+        by_server[one.server].append(one.at_s)
+        by_question[one.qname, one.qtype].append(one)
+    gaps = [
+        later.at_s - earlier.at_s
+        for name in labels
+        for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA)
+        for earlier, later in pairwise(by_question[f"{name}.", rdtype])
+        if earlier.answered
+    ]
+    return Figures(
+        settings, speed, len(labels), sum(one["flux"] for one in labels.values()), followed,
+        moves, n_moving, errors, called, n_agents, n_right, len(asked),
+        asked[-1].at_s - asked[0].at_s, most_in([one.at_s for one in asked], 1.0),
+        max(most_in(times, 1.0) for times in by_server.values()), gaps,
+        n_outside(asked, store),
+    )  # fmt: skip
+
+
+def name_servers(
+    store: Store, lab_out: Path, labels: dict[str, Any], speed: float
+) -> tuple[Counter[str], int, list[float]]:
+    """Whether name servers move, told right or wrong; how many were seen to; errors of periods."""
+    card = json.loads((lab_out / "card.json").read_text())
+    services = {one["name"]: one for one in card["services"]}
+    zones = {one.name.rstrip("."): one.zone for one in store.names()}
+    moves, n_moving, errors = Counter[str](), 0, []
     for name, entry in labels.items():
         service = services[entry["network"]]
         found = period.estimate(store.samples(zones.get(name) or ""))
@@ -247,69 +347,34 @@ def judge(lab_out: Path, folder: Path, speed: float) -> dict[str, Any]:
         if entry["flux"]:
             moves["right" if found.moves == rotates else f"wrong: {entry['kind']}"] += 1
         if rotates and found.moves:
-            n_periodic += 1
+            n_moving += 1
             want = service["ns_period_s"] / speed
-            if found.seconds:
-                errors.append(abs(found.seconds - want) / want)
-    asked = queries(lab_out / "all.pcap")
-    by_server, by_question = defaultdict(list), defaultdict(list)
-    for one in asked:
-        by_server[one.server].append(one.at_s)
-        by_question[one.qname, one.qtype].append(one)
-    listed = [f"{name}." for name in labels]
-    gaps = [
-        later.at_s - earlier.at_s
-        for name in listed
-        for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA)
-        for earlier, later in pairwise(by_question[name, rdtype])
-        if earlier.answered
-    ]
-    agents, right = agents_found(folder, truth, labels)
-    called = Counter(
-        (labels[name]["verdict"], verdict) for name, verdict in verdicts.items() if name in labels
+            errors += [abs(found.seconds - want) / want] if found.seconds else []
+    return moves, n_moving, errors
+
+
+def n_outside(asked: list[Asked], store: Store) -> int:
+    """Queries for names that share no zone with a listed one."""
+    listed = {one.name for one in store.names()}
+    zones = {one.zone for one in store.names() if one.zone not in (None, ".")}
+    above = {name.split(".", place)[-1] for name in listed for place in range(1, 6)} | {".", ""}
+    kinds = {target.qname for target in store.targets()}
+    return sum(
+        one.qname not in listed | above | kinds
+        and not any(one.qname.endswith(f".{zone}") for zone in zones)
+        for one in asked
     )
-    total, seen = sum(one.published for one in followed), sum(one.seen for one in followed)
-    expected = sum(one.expected for one in followed)
-    busiest = max(most_in(times, 1.0) for times in by_server.values())
-    span_s = asked[-1].at_s - asked[0].at_s
-    return {
-        "names tracked, of which flux": f"{len(zones)}, {sum(e['flux'] for e in labels.values())}",
-        "scaled hours": f"{span_s * speed / 3600:.1f}",
-        "rotations published, in the record": f"{total}, {seen}",
-        "of those that the interval can see": f"{seen / max(expected, 1e-9):.1%}",
-        "name servers move or not, told right": f"{moves['right']} of {sum(moves.values())} "
-        + str({key: n for key, n in moves.items() if key != "right"} or ""),
-        "NS periods within 10 %, estimated, moving": f"{sum(e <= 0.1 for e in errors)}, "
-        f"{len(errors)}, {n_periodic}",
-        "median error of the period": f"{statistics.median(errors):.1%}" if errors else "none",
-        "agents listed, of these published": f"{agents}, {right}",
-        "verdicts (truth → called)": "; ".join(
-            f"{want} → {got} {n}" for (want, got), n in sorted(called.items())
-        ),
-        "queries, a second on average": f"{len(asked)}, {len(asked) / span_s:.1f}",
-        "most in any second, all (limit)": f"{most_in(sorted(o.at_s for o in asked), 1.0)} "
-        f"({2 * settings.overall_s:.0f})",
-        "most in any second, one server (limit)": f"{busiest} "
-        f"({2 * settings.per_name_server_s:.0f})",
-        "shortest time to the next A or AAAA query after an answer s": f"{min(gaps):.2f} "
-        f"({sum(gap < settings.floor_s for gap in gaps)} of {len(gaps)} below the floor "
-        f"{settings.floor_s:g})",
-        "queries for names outside the list's zones": sum(
-            not any(one.qname.endswith(zone) for zone in (".test.", ".example."))
-            and one.qname not in ("test.", "example.", ".") for one in asked
-        ),
-    }  # fmt: skip
 
 
 def agents_found(
-    folder: Path, truth: list[dict[str, Any]], labels: dict[str, Any]
+    folder: Path, lab_out: Path, truth: list[dict[str, Any]], labels: dict[str, Any]
 ) -> tuple[int, int]:
     """(agents of findings that are flux, how many of these the networks published)."""
     published: set[str] = set()
     for event in truth:
         for key in ("rdata", "added", "glue"):
             published.update(str(one).rpartition(" ")[2] for one in event.get(key, ()))
-    tables = Judging(folder / "lab/asn.mmdb", folder / "lab/country.mmdb")
+    tables = Judging(lab_out / "asn.mmdb", lab_out / "country.mmdb")
     result = scan(folder / "tracked", tables)
     found = findings_of(result, [f"{name}." for name in labels]) if result else []
     listed = {one.address for finding in found if finding.is_flux for one in finding.agent_list}
@@ -321,14 +386,18 @@ def main() -> None:
     n_names = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     speed = float(sys.argv[2]) if len(sys.argv) > 2 else 20.0
     seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 600.0
+    numbers = scaled(speed)
     with tempfile.TemporaryDirectory(prefix="unflux-bench-") as temporary:
         folder = Path(sys.argv[4] if len(sys.argv) > 4 else temporary)
         folder.mkdir(exist_ok=True)
         (folder / "scenario.toml").write_text(scenario(n_names))
         options = LabOptions(speed=speed, people=False, whole=True)
         with Lab(str(folder / "scenario.toml"), options, folder / "lab") as lab:
-            follow(lab, folder, speed, seconds)
-        print_rows(judge(folder / "lab", folder, speed))
+            follow(lab, folder, numbers, seconds)
+        found = judge(folder / "lab", folder, speed, Settings(**numbers))
+        print("| what | |\n| --- | --- |")
+        for key, value in found.rows().items():
+            print(f"| {key} | {value} |")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,8 +63,14 @@ def watch_command(folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def play(scenario: str, speed: float, seconds: float, folder: Path) -> dict[str, Block]:
-    """A lab with a watch beside it; what its clients saw."""
+def play(
+    scenario: str,
+    speed: float,
+    seconds: float,
+    folder: Path,
+    is_done: Callable[[Lab], bool] = lambda _lab: False,
+) -> dict[str, Block]:
+    """A lab with a watch beside it, that long or until something is so; what its clients saw."""
     out = folder / "lab"
     out.mkdir()
     from unflux.lab.model import plan
@@ -77,12 +84,13 @@ def play(scenario: str, speed: float, seconds: float, folder: Path) -> dict[str,
             if watch.poll() is not None or time.monotonic() > until:
                 raise SystemExit((folder / "watch.log").read_text())
             time.sleep(0.05)
-        options = LabOptions(
-            speed=speed, duration_s=seconds, dnstap=f"{folder}/tap.sock", rpz=f"{folder}/rpz.zone"
-        )
+        options = LabOptions(speed=speed, dnstap=f"{folder}/tap.sock", rpz=f"{folder}/rpz.zone")
         with Lab(scenario, options, out) as lab:
-            resolver = lab.resolver
-            print(json.dumps(lab.wait()["people"]), file=sys.stderr)
+            resolver, until = lab.resolver, time.monotonic() + seconds
+            while time.monotonic() < until and not is_done(lab):
+                if lab.enclosure.process.poll() is not None:
+                    break  # `stop` says why
+                time.sleep(0.5)
     finally:
         watch.send_signal(signal.SIGTERM)
         watch.wait(30)
