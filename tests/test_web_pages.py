@@ -297,7 +297,7 @@ def test_an_install_without_pages_says_so(browser: Any, world: World) -> None:
         try:
             assert server.stdout is not None
             url = server.stdout.readline().strip()
-            with looking(browser, url, expected="favicon") as page:
+            with looking(browser, url, expected="status of 404") as page:
                 assert page.goto(url).status == 200
                 assert "This install has no pages" in page.locator("body").inner_text()
             assert httpx.get(f"{url}api/v1/findings").json()["total"] > 5
