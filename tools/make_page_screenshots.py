@@ -83,8 +83,10 @@ def main() -> None:
     parser.add_argument("--all", type=Path, metavar="DIR")
     parser.add_argument("--alerts", default="")
     parser.add_argument("--walk", default="")
+    parser.add_argument("--watch", default="", help="of a running watch, as of unflux serve")
+    parser.add_argument("--lab", default="", help="a running lab, as of unflux serve")
     chosen = parser.parse_args()
-    more = [word for flag in ("alerts", "walk") if (path := getattr(chosen, flag))
+    more = [word for flag in ("alerts", "walk", "watch", "lab") if (path := getattr(chosen, flag))
             for word in (f"--{flag}", path)]  # fmt: skip
     with (
         tempfile.TemporaryDirectory(prefix="unflux-pictures-") as folder,
