@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from conftest import Cli
+from conftest import ROOT, Cli
+from unflux.lab.live.session import Lab, LabOptions
+from unflux.watch.blocks import Block
+from unflux.watch.health import HealthServer
+from unflux.watch.store import BlockStore
 from web_server import serving
 from web_site import HOSTILE, World
 
@@ -36,6 +44,19 @@ ALERT = {
     "flux": {"name": "<script>alert(1)</script>.test", "verdict": "single_flux", "score": 0.9},
     "flux_block": {"outcome": "blocked", "action": "nxdomain", "until_us": 1_767_600_000_000_000},
 }
+BLOCK = Block(
+    trigger="c2.mother.test", kind="qname", name="<script>alert(3)</script>.test",
+    verdict="double_flux", score=0.9, confidence="high", reason="<img src=x onerror=alert(4)>",
+    by="unflux 3", action="nxdomain", since_us=1_767_600_000_000_000,
+    seen_us=1_767_600_000_000_000, until_us=4_000_000_000_000_000,
+)  # fmt: skip
+
+
+def healthy() -> dict[str, Any]:
+    """What a watch that takes twenty responses a second says."""
+    items = int(time.time() * 20) % 1_000_000_000
+    return {"ok": True, "last_round_s": 0.2, "items": items, "decoded": items, "dropped": 12,
+            "judged": 5, "flux": 1, "blocks": 1}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +71,18 @@ def site(world: World, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> It
         more += ["--walk", folder / "walk.json"]
     tables = ("--asn-db", world.options.asn_db, "--country-db", world.options.country_db)
     dataset = world.copy(folder / "dataset")
-    with serving(dataset, *tables, "--requests-per-s", "0", *more) as (url, _):
+    state = folder / "state"
+    state.mkdir()
+    BlockStore(state).save([BLOCK])
+    with ExitStack() as stack:
+        watch = HealthServer("127.0.0.1", 0, lambda: {"unflux_watch_producers": 1.0}, healthy)
+        stack.callback(watch.stop)
+        more += ["--watch", f"http://127.0.0.1:{watch.port}", "--watch", state]
+        if walk.returncode == 0:
+            lab = stack.enter_context(Lab("walk", LabOptions(speed=60, people=False)))
+            more += ["--lab", lab.enclosure.directory]
+        served = serving(dataset, *tables, "--requests-per-s", "0", *more)
+        url, _ = stack.enter_context(served)
         if b"no pages" in httpx.get(url).content:
             pytest.skip("the pages are not built: python build_backend/pages.py")
         yield url
@@ -192,6 +224,86 @@ def test_hostile_names_are_text_everywhere(browser: Any, site: str) -> None:
             assert page.locator("main img, main script, main iframe").count() == 0
         visit(page, site, "#/live")
         page.locator(".alerts a", has_text="<script>alert(1)</script>.test").wait_for()
+
+
+def test_live_shows_rates_drops_and_what_is_blocked_until_when(browser: Any, site: str) -> None:
+    with looking(browser, site) as page:
+        visit(page, site, "#/live")
+        row = page.get_by_role("row").filter(has_text="c2.mother.test")
+        row.wait_for()
+        assert "2096-10-02" in row.inner_text()
+        assert "<img src=x onerror=alert(4)>" in row.inner_text()
+        dropped = page.locator("dt", has_text="Dropped").locator("xpath=following-sibling::dd[1]")
+        assert dropped.inner_text() == "12"
+        page.locator("[role=img][aria-label^=Responses]").first.wait_for()
+        assert page.locator("main img, main script, main iframe").count() == 0
+
+
+def test_a_class_takes_an_agent_of_the_running_lab_down(browser: Any, site: str) -> None:
+    me = httpx.get(f"{site}api/v1/me").json()
+    if "lab" not in me["features"]:
+        pytest.skip("the live lab cannot run here: unflux lab doctor says why")
+    with looking(browser, site, reduced_motion="reduce") as page:
+        visit(page, site, "#/lab")
+        page.get_by_label("Network").select_option("double-2-1")
+        page.locator(".slot.serves").first.wait_for()  # double flux: agents are name servers
+        page.get_by_label("Network").select_option("pharma-1-1")
+        page.locator(".slot.answers").first.wait_for()
+        assert page.locator(".slot.serves").count() == 1  # that of the legend
+        page.get_by_role("button", name="An agent", exact=True).click()
+        page.locator(".uploads li", has_text="agent of pharma-1-1").wait_for()
+        page.locator(".slot.down, td", has_text="198.").first.wait_for()
+        if me["features"].count("walk"):
+            assert page.locator(".arrow").first.evaluate(
+                "one => getComputedStyle(one).strokeDashoffset"
+            ) in ("0", "0px")
+
+
+def test_a_token_is_asked_for_where_one_is_needed(
+    browser: Any, world: World, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("ann read 0123456789abcdef0123456789\n")
+    tokens.chmod(0o600)
+    with (
+        serving(world.capture, "--token-file", tokens) as (url, _),
+        looking(browser, url, expected="status of 401") as page,
+    ):
+        page.goto(url)
+        page.get_by_role("heading", name="A token is needed").wait_for()
+        assert page.evaluate("document.activeElement.id") == "token"
+        page.keyboard.type("a-wrong-token-of-some-length")
+        page.keyboard.press("Enter")
+        page.get_by_text("this token is not known").wait_for()
+        page.get_by_label("Token").fill("0123456789abcdef0123456789")
+        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("heading", name="Findings").wait_for()
+        assert page.get_by_role("link", name="Upload").count() == 0, "ann may only read"
+        assert page.evaluate("[localStorage, document.cookie].map(String).join('')").count(
+            "0123456789abcdef"
+        ) == 0  # fmt: skip
+
+
+def test_an_install_without_pages_says_so(browser: Any, world: World) -> None:
+    program = (
+        "from pathlib import Path; from unflux.web import app; app.UI = Path('nowhere'); "
+        "from unflux.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, "serve", str(world.capture), "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=os.environ,
+    ) as server:  # fmt: skip
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().strip()
+            with looking(browser, url, expected="favicon") as page:
+                assert page.goto(url).status == 200
+                assert "This install has no pages" in page.locator("body").inner_text()
+            assert httpx.get(f"{url}api/v1/findings").json()["total"] > 5
+        finally:
+            server.terminate()
+            server.wait(20)
 
 
 def test_a_capture_is_uploaded_scanned_and_shown(browser: Any, site: str, world: World) -> None:

@@ -19,8 +19,9 @@ from unflux import __version__, detect, enrich, features, people, sightings, sou
 from unflux.detect import Detector, Finding
 from unflux.detect.base import DetectorId, Row
 from unflux.enrich import Enrichment
-from unflux.sightings import History, OnProgress
+from unflux.sightings import Dataset, History, OnProgress
 from unflux.sources.base import ReadOptions
+from unflux.spark import SparkOptions
 
 NO_ACTIVITY = (
     "The input has no activity: answers per response, failures and clients are unknown, so no "
@@ -43,6 +44,8 @@ class ScanOptions:
     detector_id: str = "unflux"
     save: Path | None = None
     """A dataset that takes the inputs in; findings are then about all that it holds."""
+    spark: SparkOptions | None = None
+    """Read and reduce on a cluster; None is this machine alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,7 @@ def scan(
     enrichment = enrich.load(options.asn_db, options.country_db)
     history = _history(paths, options, on_progress)
     judged = judge(history, enrichment, detector, options.read.threads)
+    history = judged.history
     listed = judged.table.filter(pc.greater_equal(judged.table.column("score"), options.min_score))
     listed = listed.sort_by([("score", "descending"), ("name", "ascending")])
     findings = judged.findings(listed.to_pylist())
@@ -139,6 +143,8 @@ def scan(
 def _history(
     paths: Sequence[Path], options: ScanOptions, on_progress: OnProgress | None
 ) -> History:
+    if options.spark is not None:
+        return _history_by_spark(paths, options, options.spark)
     if options.save is None:
         return sightings.reduce(
             paths,
@@ -157,8 +163,18 @@ def _history(
     )
 
 
+def _history_by_spark(paths: Sequence[Path], options: ScanOptions, spark: SparkOptions) -> History:
+    from unflux.spark import reading
+
+    how: dict[str, Any] = {"format_name": options.format_name, "strict": options.strict}
+    if options.save is None:
+        return reading.reduce(paths, options.read, spark, **how)
+    return reading.add_to(Dataset.open(options.save), paths, options.read, spark, **how)
+
+
 def judge(history: History, enrichment: Enrichment, detector: Detector, threads: int = 1) -> Judged:
     """Features and verdicts of all names in a history."""
+    history = history.canonical()
     table = features.compute(history, enrichment, threads=threads)
     return Judged(detector.judge(table.table), table.places, history, detector)
 

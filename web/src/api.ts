@@ -83,6 +83,7 @@ export interface Me {
   version: string;
   live: boolean;
   lab: boolean;
+  features: string[];
   upload_limit_bytes: number;
   exports: Record<string, string>;
 }

@@ -100,6 +100,8 @@ export function figure(
   return element;
 }
 
+/** Where a day begins, the date is more than its bare day. */
+const TIMES = { day: "{MM}-{dd}", month: "{yyyy}-{MM}" };
 const ROW_HEIGHT = 9;
 
 /** Which address answered when: a row an address, coloured by origin AS; lines from first to last. */
@@ -134,7 +136,7 @@ export function strip(history: History, which: Strip, what: string): HTMLElement
       },
       xAxis: axis({
         type: "time", min: at(0), max: at(bins.count), splitLine: { show: false },
-        axisLabel: { color: colours.muted, fontSize: 11, hideOverlap: true },
+        axisLabel: { color: colours.muted, fontSize: 11, hideOverlap: true, formatter: TIMES },
       }),
       yAxis: axis({
         type: "category", inverse: true, data: which.rows.map((row) => row.address),
@@ -199,7 +201,7 @@ export function lines<T extends Point>(
         formatter: (all: { seriesName: string; value: [number, number] }[]) =>
           [time(new Date(all[0].value[0]).toISOString()), ...all.map((one) => `${one.seriesName}: ${count(one.value[1])} ${more.unit}`)].join("\n"),
       },
-      xAxis: axis({ type: "time", splitLine: { show: false }, axisLabel: { color: colours.muted, fontSize: 11, hideOverlap: true } }),
+      xAxis: axis({ type: "time", splitLine: { show: false }, axisLabel: { color: colours.muted, fontSize: 11, hideOverlap: true, formatter: TIMES } }),
       yAxis: axis({ type: "value", min: 0, minInterval: 1, max: band ? Math.ceil(band.to * 1.05) : undefined }),
       series: series.map((one, place) => ({
         type: "line", name: one.name, step: one.step ?? false, showSymbol: points.length < 3, symbolSize: 5,

@@ -49,6 +49,9 @@ def find_networks(
     since: common.Since = None,
     until: common.Until = None,
     strict: common.Strict = False,
+    engine: common.Engine = "embedded",
+    master: common.Master = None,
+    conf: common.Conf = None,
 ) -> None:
     """Map flux networks: who belongs together, how big, which role, since when."""
     read = common.read_options(
@@ -64,6 +67,7 @@ def find_networks(
         country_db=country_db,
         min_score=2.0,
         detector_id=detector,
+        spark=common.spark_options(engine, master, conf),
     )
     with common.clean_end():
         if pictures_to:

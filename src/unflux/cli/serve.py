@@ -14,6 +14,7 @@ from unflux import sightings, sources
 from unflux.cli import common
 from unflux.errors import UnfluxError
 from unflux.pipeline import ScanOptions
+from unflux.share.case import NOBODY, Reporter
 from unflux.sightings import Dataset
 
 if TYPE_CHECKING:
@@ -65,6 +66,23 @@ def serve(
     walk: Annotated[
         Path | None, typer.Option(help="Output of `unflux lab walk … --json`: the lab page.")
     ] = None,
+    watch: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A running `unflux watch`: http://127.0.0.1:PORT of its --metrics, its --state "
+            "directory for what is blocked, or both."
+        ),
+    ] = None,
+    lab: Annotated[
+        str | None,
+        typer.Option(help="A running lab: its directory, or `running` for the one there is."),
+    ] = None,
+    reporter: Annotated[
+        str, typer.Option(help="Your organisation, in abuse reports.")
+    ] = NOBODY.organisation,
+    contact: Annotated[
+        str, typer.Option(help="Your address for answers, in abuse reports.")
+    ] = NOBODY.contact,
     max_upload_mib: Annotated[
         int, typer.Option(min=1, max=65_536, help="Largest capture that may be uploaded.")
     ] = 256,
@@ -85,9 +103,11 @@ def serve(
     scan = ScanOptions(read=read, asn_db=asn_db, country_db=country_db, detector_id=detector)
     with common.clean_end():
         _check_installed()
-        from unflux.web import server
+        from unflux.web import server, watching
         from unflux.web.settings import MIB, Limits, Settings, is_loopback, read_tokens
 
+        for target in watch or ():
+            watching.parse_target(target)
         tokens = read_tokens(token_file) if token_file else {}
         if not tokens and not is_loopback(host):
             raise ValueError(
@@ -105,6 +125,9 @@ def serve(
                 token_hashes=tokens,
                 alerts=alerts,
                 walk=walk,
+                watch=tuple(watch or ()),
+                lab=lab,
+                reporter=Reporter(reporter, contact),
                 limits=Limits(requests_per_s=requests_per_s, upload_bytes=max_upload_mib * MIB),
             )
             with opened(settings.store_url) as store:

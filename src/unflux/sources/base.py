@@ -87,16 +87,35 @@ class Books:
     @classmethod
     def of(cls, native: dict[str, Any], error: str | None = None) -> Books:
         """From what the core returns."""
-        kinds = ("skipped", "malformed", "oddities", "records_left_out")
         tallies: dict[str, Any] = {
-            kind: {name: Tally(**tally) for name, tally in native[kind].items()} for kind in kinds
+            kind: {name: Tally(**tally) for name, tally in native[kind].items()}
+            for kind in _TALLIES
         }
-        rest = {key: value for key, value in native.items() if key not in kinds}
+        rest = {key: value for key, value in native.items() if key not in _TALLIES}
         return cls(**rest, **tallies, error=error)
 
     def with_malformed(self, malformed: dict[str, Tally]) -> Books:
         """The same with faults that the source itself found."""
         return replace(self, malformed=self.malformed | malformed)
+
+    def plus(self, later: Books) -> Books:
+        """Both parts of one input that was read in parts; places in the later one count on."""
+        both = (self, later)
+        firsts = [one.time_first_us for one in both if one.time_first_us is not None]
+        lasts = [one.time_last_us for one in both if one.time_last_us is not None]
+        tallies: dict[str, Any] = {
+            kind: _sums(getattr(self, kind), getattr(later, kind), self.items) for kind in _TALLIES
+        }
+        return Books(
+            items=self.items + later.items,
+            assembled=self.assembled + later.assembled,
+            decoded=self.decoded + later.decoded,
+            records=self.records + later.records,
+            **tallies,
+            time_first_us=min(firsts, default=None),
+            time_last_us=max(lasts, default=None),
+            error=self.error or later.error,
+        )
 
     @property
     def balanced(self) -> bool:
@@ -110,6 +129,17 @@ class Books:
             Oddity(kind, source, tally.first, tally.count) for kind, tally in self.malformed.items()
         ]
         return min(faults, key=lambda fault: fault.position, default=None)
+
+
+_TALLIES = ("skipped", "malformed", "oddities", "records_left_out")
+
+
+def _sums(one: dict[str, Tally], later: dict[str, Tally], shift: int) -> dict[str, Tally]:
+    sums = dict(one)
+    for kind, tally in later.items():
+        known = one.get(kind, Tally(0, shift + tally.first))
+        sums[kind] = Tally(known.count + tally.count, known.first)
+    return sums
 
 
 class Source(Protocol):

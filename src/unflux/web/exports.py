@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import msgspec
 
@@ -15,27 +16,32 @@ from unflux import pipeline
 from unflux.detect import Finding
 from unflux.errors import UnfluxError
 from unflux.pipeline import Scan, ScanOptions
-from unflux.share import exports
+from unflux.share import exports, report
 from unflux.share.case import Case, ExportOptions
-from unflux.share.exports import FileExport
+from unflux.share.exports import DirectoryExport
 from unflux.web.history import HistoryReader
 from unflux.web.judging import NONE_LISTED
 
 CHUNK_BYTES = 1 << 18
-NEEDS_SIGHTINGS = ("cof", "misp")
+NEEDS_SIGHTINGS = ("cof", "misp", "abuse", "report")
 """Made from sightings too, which are read from the dataset for them."""
 OWN = {
     "json": "JSON, one object (as scan --json)",
     "ndjson": "JSON, one finding a line",
+    "report": "HTML report, one file to read without a server",
 }
-SUFFIXES = {"ecs": "ndjson", "cof": "ndjson", "csv-agents": "csv", "stix": "json", "misp": "json"}
-MEDIA = {"json": "application/json", "ndjson": "application/x-ndjson", "csv": "text/csv"}
+SUFFIXES = {"ecs": "ndjson", "cof": "ndjson", "csv-agents": "csv", "stix": "json", "misp": "json",
+            "rpz": "zone", "abuse": "zip", "report": "html"}  # fmt: skip
+MEDIA = {"json": "application/json", "ndjson": "application/x-ndjson", "csv": "text/csv",
+         "zone": "text/plain", "zip": "application/zip",
+         "html": "application/octet-stream"}  # fmt: skip
+BINARY = ("application/zip", "application/octet-stream")
+TITLES = {"abuse": "abuse reports: text and XARF v4, a zip archive"}
 
 
 def formats() -> dict[str, str]:
     """What the page offers: name and title."""
-    shared = {one.name: one.title for one in exports.EXPORTS if isinstance(one, FileExport)}
-    return OWN | shared
+    return OWN | {one.name: one.title for one in exports.EXPORTS} | TITLES
 
 
 def suffix(name: str) -> str:
@@ -46,11 +52,17 @@ def suffix(name: str) -> str:
 
 def media_type(name: str) -> str:
     """What is sent; never anything that a browser would run."""
-    return MEDIA.get(suffix(name), "text/plain") + "; charset=utf-8"
+    kind = MEDIA.get(suffix(name), "text/plain")
+    return kind if kind in BINARY else f"{kind}; charset=utf-8"
 
 
 def write(
-    name: str, bodies: Iterator[bytes], summary: str, reader: Callable[[], HistoryReader]
+    name: str,
+    bodies: Iterator[bytes],
+    summary: str,
+    reader: Callable[[], HistoryReader],
+    options: ScanOptions,
+    how: ExportOptions,
 ) -> IO[bytes]:
     """A temporary file with the findings in a format, at its beginning.
 
@@ -69,7 +81,10 @@ def write(
             _write_object(bodies, summary, out)
         else:
             findings = [msgspec.json.decode(body, type=Finding) for body in bodies]
-            _write_shared(name, findings, json.loads(summary), reader, out)
+            listed = Scan(json.loads(summary), findings, None, None)  # type: ignore[arg-type]
+            if name in NEEDS_SIGHTINGS:
+                listed = _with_sightings(listed, reader(), options)
+            _write_shared(name, listed, how, out)
     except ModuleNotFoundError as error:
         out.close()
         raise UnfluxError(f"this export needs {error.name}: pip install 'unflux[export]'") from None
@@ -88,30 +103,43 @@ def _write_object(bodies: Iterator[bytes], summary: str, out: IO[bytes]) -> None
     out.write(b"]}\n")
 
 
-def _write_shared(
-    name: str,
-    findings: list[Finding],
-    summary: dict[str, Any],
-    reader: Callable[[], HistoryReader],
-    out: IO[bytes],
-) -> None:
+def _write_shared(name: str, listed: Scan, how: ExportOptions, out: IO[bytes]) -> None:
+    if name == "report":
+        report.write_report(listed, out)
+        return
     export = exports.by_name(name)
-    if not isinstance(export, FileExport):
-        raise ValueError(f"{name} is a directory of files: use `unflux export {name}`")
-    listed = Scan(summary, findings, None, None)  # type: ignore[arg-type]
-    if name in NEEDS_SIGHTINGS:
-        listed = _with_sightings(listed, reader())
-    export.write(Case(listed, ExportOptions()), out)
+    case = Case(listed, how)
+    if isinstance(export, DirectoryExport):
+        _write_zip(export, case, out)
+    else:
+        export.write(case, out)
 
 
-def _with_sightings(listed: Scan, reader: HistoryReader) -> Scan:
+def _write_zip(export: DirectoryExport, case: Case, out: IO[bytes]) -> None:
+    """The files of an export as an archive, and what was left out as one of them."""
+    with tempfile.TemporaryDirectory(prefix="unflux-export-") as folder:
+        export.write_files(case, Path(folder))
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(Path(folder).iterdir()):
+                archive.write(path, path.name)
+            if case.left_out:
+                left = [f"{n} {what}" for what, n in sorted(case.left_out.items())]
+                archive.writestr("left-out.txt", "\n".join(left) + "\n")
+
+
+def _with_sightings(listed: Scan, reader: HistoryReader, options: ScanOptions) -> Scan:
     """The scan with the history of its own names; the findings stay those of the store."""
     owners = {one.name.removesuffix(".") + "." for one in listed.findings}
     owners |= {one.zone.removesuffix(".") + "." for one in listed.findings if one.zone}
     with tempfile.TemporaryDirectory(prefix="unflux-export-") as folder:
         part = Path(folder) / "sightings.parquet"
         reader.copy_about(owners, part)
-        small = pipeline.scan([part], ScanOptions(min_score=NONE_LISTED))
+        small = pipeline.scan(
+            [part],
+            ScanOptions(
+                min_score=NONE_LISTED, asn_db=options.asn_db, country_db=options.country_db
+            ),
+        )
     return replace(small, summary=listed.summary, findings=listed.findings)
 
 

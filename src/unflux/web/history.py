@@ -22,6 +22,10 @@ MAX_ROWS = 200_000
 """Sightings of a name and its name servers that are looked at; the latest are left out beyond."""
 MAX_SHARING = 200
 """Names that share addresses which are listed, those that share most first."""
+MAX_LISTED = 64
+"""Names that are looked for one by one, so that row groups without them are passed over."""
+MEMORY = "2GB"
+"""Of the engine of one dataset."""
 ADDRESS_TYPES = ("A", "AAAA")
 
 
@@ -45,7 +49,11 @@ class Facts:
 
 
 class HistoryReader:
-    """One dataset. Each call opens an engine of its own: calls may come from many threads."""
+    """One dataset. Each call has a cursor of its own: calls may come from many threads.
+
+    Parts are sorted by owner, so the row groups' statistics tell which ones hold a name: a look-up
+    reads those, not the dataset.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._files: dict[str, list[str]] = {"sightings": [], "activity": []}
@@ -53,25 +61,26 @@ class HistoryReader:
         for path in dataset.files:
             table = path.relative_to(directory).parts[0]
             self._files.setdefault(table, []).append(str(path))
+        self._engine = duckdb.connect()
+        self._engine.execute("SET TimeZone = 'UTC'")
+        self._engine.execute("SET parquet_metadata_cache = true")
+        self._engine.execute(f"SET memory_limit = '{MEMORY}'")
 
     def _query(self, sql: str, table: str, parameters: list[Any]) -> pa.Table:
-        with duckdb.connect() as engine:
-            engine.execute("SET TimeZone = 'UTC'")
-            files = self._files[table]
-            if not files:
-                return pa.table({})
+        files = self._files[table]
+        if not files:
+            return pa.table({})
+        with self._engine.cursor() as engine:
             return engine.sql(sql, params=[files, *parameters]).to_arrow_table()
 
     def rows_of(self, owners: Sequence[str], rdtypes: Sequence[str], limit: int) -> pa.Table:
         """Sightings of names, in order of time."""
+        where, parameters = _owned_by(owners)
         return self._query(
-            "SELECT * FROM read_parquet(?) WHERE list_contains(?, owner) "
-            "AND list_contains(?, rdtype) ORDER BY time_first, owner, rdtype, rdata LIMIT ?"
-            if len(owners) != 1
-            else "SELECT * FROM read_parquet(?) WHERE owner = ?[1] "
-            "AND list_contains(?, rdtype) ORDER BY time_first, owner, rdtype, rdata LIMIT ?",
+            f"SELECT * FROM read_parquet(?) WHERE {where} AND list_contains(?, rdtype) "
+            "ORDER BY time_first, owner, rdtype, rdata LIMIT ?",
             "sightings",
-            [list(owners), list(rdtypes), limit],
+            [*parameters, list(rdtypes), limit],
         )
 
     def facts(self, name: str, zone: str | None) -> Facts:
@@ -141,8 +150,8 @@ class HistoryReader:
         """Other names with these addresses, and how many of them, most first."""
         found = self._query(
             "SELECT owner, count(DISTINCT rdata) AS n FROM read_parquet(?) "
-            "WHERE rdtype IN ('A', 'AAAA') AND list_contains(?, rdata) AND owner <> ? "
-            "GROUP BY owner ORDER BY n DESC, owner LIMIT ?",
+            "WHERE rdtype IN ('A', 'AAAA') AND rdata IN (SELECT unnest(?::VARCHAR[])) "
+            "AND owner <> ? GROUP BY owner ORDER BY n DESC, owner LIMIT ?",
             "sightings",
             [list(addresses), name, MAX_SHARING],
         )
@@ -167,14 +176,30 @@ class HistoryReader:
 
     def page(self, owners: Sequence[str], offset: int, limit: int) -> tuple[int, pa.Table]:
         """How many sightings names have, and some of them in order of time."""
-        where = "FROM read_parquet(?) WHERE list_contains(?, owner)"
-        counted = self._query(f"SELECT count(*) AS n {where}", "sightings", [list(owners)])
+        where, parameters = _owned_by(owners)
         rows = self._query(
-            f"SELECT * {where} ORDER BY time_first, owner, rdtype, rdata, vantage LIMIT ? OFFSET ?",
+            f"SELECT *, count(*) OVER () AS n FROM read_parquet(?) WHERE {where} "
+            "ORDER BY time_first, owner, rdtype, rdata, vantage LIMIT ? OFFSET ?",
             "sightings",
-            [list(owners), limit, offset],
+            [*parameters, limit, offset],
         )
-        return (counted["n"][0].as_py() if counted.num_columns else 0), rows
+        if not rows.num_columns:
+            return 0, rows
+        if rows.num_rows or not offset:
+            return (rows["n"][0].as_py() if rows.num_rows else 0), rows.drop_columns("n")
+        return self.page(owners, 0, 1)[0], rows.drop_columns("n")  # a page after the last one
+
+
+def _owned_by(owners: Sequence[str]) -> tuple[str, list[Any]]:
+    """A condition on `owner` that row groups' statistics can answer, and its parameters."""
+    if not owners:
+        return "false", []
+    if len(owners) <= MAX_LISTED:
+        return f"owner IN ({', '.join('?' * len(owners))})", list(owners)
+    return (
+        "owner BETWEEN ? AND ? AND owner IN (SELECT unnest(?::VARCHAR[]))",
+        [min(owners), max(owners), list(owners)],
+    )
 
 
 def _split(rows: pa.Table, owners: Sequence[str], zone: str | None) -> dict[str, pa.Table]:

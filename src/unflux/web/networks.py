@@ -1,6 +1,6 @@
-"""Flux networks of a scan: what `unflux networks DATASET --json` says, worked out once and kept.
+"""Flux networks of a scan: what the room `networks` finds, worked out once and kept.
 
-It runs in a process of its own: minutes of work and its memory stay out of the server.
+A process of its own does it, with limits of time and memory: the server stays as quick as it was.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from unflux.web.store import Scan
 
 TIMEOUT_S = 900.0
 MAX_KEPT = 8
-USAGE_ERROR = 2
-NOT_HERE = "This install has no `unflux networks` command: networks are not available."
+MAX_WAITING = 4
+TOO_MUCH = "the networks need more time or memory than the page may have: use `unflux networks`"
+BUSY = "networks of other scans are being worked out; try again later"
 
 
 @dataclass(slots=True)
@@ -44,6 +45,8 @@ class NetworkRoom:
         key = (scan.id, scan.judged_from, scan.judged_at_us)
         known = self._known.get(key)
         if known is None:
+            if len(self._tasks) >= MAX_WAITING:
+                return Networks("unavailable", message=BUSY)
             while len(self._known) >= MAX_KEPT:
                 self._known.pop(next(iter(self._known)))
             known = self._known[key] = Networks("working")
@@ -55,41 +58,39 @@ class NetworkRoom:
     async def _work(self, scan: Scan, into: Networks) -> None:
         async with self._one_at_a_time:
             try:
-                code, out, err = await self._run(scan)
-                into.networks = json.loads(out)["networks"] if code == 0 else []
-                into.state = "ready" if code == 0 else "unavailable"
-                if code == USAGE_ERROR:
-                    into.message = NOT_HERE
-                elif code:
-                    said = err.decode(errors="replace").strip().splitlines()
-                    into.message = said[-1] if said else "unflux networks failed"
-            except TimeoutError:
-                into.state, into.message = "unavailable", f"not done after {TIMEOUT_S:.0f} s"
-            except (OSError, ValueError, KeyError) as error:
-                into.state, into.message = "unavailable", f"unflux networks: {error}"
+                told = await self._run(scan)
+                into.networks, into.message = told.get("networks", []), told.get("error")
+            except (TimeoutError, ValueError):  # no word from it: a limit ended it
+                into.message = TOO_MUCH
+            except OSError as error:
+                into.message = f"networks cannot be worked out: {error.strerror or error}"
+            into.state = "ready" if into.message is None else "unavailable"
 
-    async def _run(self, scan: Scan) -> tuple[int, bytes, bytes]:
-        options = self._settings.scan
-        tables = [
-            word
-            for flag, path in (("--asn-db", options.asn_db), ("--country-db", options.country_db))
-            if path is not None
-            for word in (flag, str(path))
-        ]
+    async def _run(self, scan: Scan) -> dict[str, Any]:
+        options, limits = self._settings.scan, self._settings.limits
+        job = {
+            "dataset": scan.dataset,
+            "asn_db": None if options.asn_db is None else str(options.asn_db),
+            "country_db": None if options.country_db is None else str(options.country_db),
+            "detector": options.detector_id,
+            "cpu_s": limits.scan_cpu_s,
+            "memory_bytes": limits.scan_memory_bytes,
+            "file_bytes": 1 << 30,
+        }
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "unflux", "networks", scan.dataset, "--json", *tables,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
+            sys.executable, "-m", "unflux.web.network_worker",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         try:
-            out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+            told_it = process.communicate(json.dumps(job).encode())
+            out, _ = await asyncio.wait_for(told_it, TIMEOUT_S)
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        return process.returncode or 0, out, err
+        told: dict[str, Any] = json.loads(out)
+        return told
 
     async def stop(self) -> None:
         """End what runs."""

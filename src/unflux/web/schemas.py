@@ -254,8 +254,9 @@ class Me(_Model):
     name: str
     role: Role
     version: str
-    live: bool
-    lab: bool
+    live: bool = Field(description="Are there alerts of `unflux watch`, or its numbers?")
+    lab: bool = Field(description="Is there a walk, or a running lab?")
+    features: list[str] = Field(examples=[["alerts", "watch", "walk", "lab"]])
     upload_limit_bytes: int
     exports: dict[str, str] = Field(description="Export formats and what they are.")
 
@@ -273,3 +274,48 @@ class LiveOut(_Model):
     number: int
     malformed: int
     alerts: list[dict[str, Any]]
+
+
+class Blocked(_Model):
+    """One entry of the watch's policy zone."""
+
+    trigger: str
+    kind: str = Field(examples=["qname"])
+    name: str = Field(description="The name whose finding this comes from.")
+    verdict: str
+    score: float
+    reason: str
+    action: str = Field(examples=["monitor"], description="`monitor` blocks nothing.")
+    since: str
+    until: str
+
+
+class WatchOut(_Model):
+    """What a running `unflux watch` says of itself."""
+
+    health: dict[str, Any] | None = Field(description="Its `/healthz`; null: it does not answer.")
+    trouble: str | None
+    rates: list[dict[str, Any]] = Field(description="Counts a second, a sample every two seconds.")
+    numbers: dict[str, float] = Field(description="Its `/metrics`, without `unflux_watch_`.")
+    has_blocks: bool = Field(description="Is its state directory known?")
+    n_blocks: int
+    blocks: list[Blocked] = Field(description="Those with evidence last, at most 500.")
+
+
+class TakedownIn(_Model):
+    """What to take down in the lab."""
+
+    what: Literal[
+        "agent", "agent-dns", "name-servers", "back-end", "mothership", "delegation", "domain"
+    ]
+    network: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,80}$")] = Field(
+        examples=["pharma-1-1"]
+    )
+    watch_s: float = Field(10.0, ge=1, le=60, description="Wall seconds that are measured.")
+
+
+class LabOut(_Model):
+    """A running lab."""
+
+    status: dict[str, Any] = Field(description="As of `unflux lab status --json`.")
+    takedowns: list[dict[str, Any]] = Field(description="Asked for here, the newest first.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unflux.errors import UnfluxError
 from unflux.pipeline import ScanOptions
+from unflux.share.case import NOBODY, Reporter
 from unflux.web.store import ROLES
 from unflux.web.store.access import MIN_TOKEN_LENGTH, Principal, sha256
 
@@ -34,6 +35,10 @@ class Limits:
     scan_memory_bytes: int = 8 << 30
     """Address space of it."""
     export_rows: int = 1_000_000
+    export_names: int = 20_000
+    """Of an export for which the sightings are read again."""
+    exports: int = 2
+    """Exports that are made at a time."""
     streams: int = 100
     """Pages that follow the live feed at a time."""
 
@@ -53,6 +58,12 @@ class Settings:
     """Tokens of the token file: SHA-256 to whose it is."""
     alerts: Path | None = None
     """Alerts of `unflux watch`, one JSON object a line."""
+    watch: tuple[str, ...] = ()
+    """Where a running `unflux watch` is: URL of its metrics, its state directory, or both."""
+    lab: str | None = None
+    """Directory of a running lab, or ``running`` for the one there is."""
+    reporter: Reporter = NOBODY
+    """Who sends abuse reports."""
     walk: Path | None = None
     """What `unflux lab walk … --json` printed."""
     limits: Limits = field(default_factory=Limits)

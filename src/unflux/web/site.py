@@ -12,6 +12,7 @@ import pyarrow as pa
 from unflux import enrich
 from unflux.web.buckets import Buckets
 from unflux.web.history import HistoryReader
+from unflux.web.lab import LabRoom
 from unflux.web.live import Feed
 from unflux.web.metrics import Metrics
 from unflux.web.networks import NetworkRoom
@@ -19,6 +20,7 @@ from unflux.web.portrait import Place
 from unflux.web.settings import Settings
 from unflux.web.store import Scan, Store
 from unflux.web.uploads import Uploads
+from unflux.web.watching import WatchRoom
 
 MAX_READERS = 16
 
@@ -32,6 +34,9 @@ class Site:
         self.uploads = Uploads(settings, store, self.metrics)
         self.networks = NetworkRoom(settings)
         self.feed = None if settings.alerts is None else Feed(settings.alerts)
+        self.watch = WatchRoom(settings.watch) if settings.watch else None
+        self.lab = None if settings.lab is None else LabRoom(settings.lab)
+        self.exporting = threading.BoundedSemaphore(settings.limits.exports)
         self.failed_logins = Buckets(rate_per_s=1 / 6, burst=10)
         self.tables = enrich.load(settings.scan.asn_db, settings.scan.country_db)
         self._readers: OrderedDict[tuple[str, int | None], HistoryReader] = OrderedDict()
@@ -43,6 +48,8 @@ class Site:
         """Begin what runs beside requests."""
         if self.feed is not None:
             self._tasks.append(asyncio.create_task(self.feed.run()))
+        if self.watch is not None:
+            self._tasks.append(asyncio.create_task(self.watch.run()))
 
     async def stop(self) -> None:
         """End it."""
@@ -52,6 +59,8 @@ class Site:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.uploads.stop()
+        if self.lab is not None:
+            await self.lab.stop()
         await self.networks.stop()
 
     def scan(self, scan_id: str | None) -> Scan | None:

@@ -24,7 +24,7 @@ from unflux.web.store import Scan, Store
 def main() -> int:
     """Do the job on standard input."""
     job: dict[str, Any] = json.load(sys.stdin)
-    _limit(job)
+    limit(job)
     try:
         names = _scan(job)
     except (UnfluxError, ValueError) as error:
@@ -64,7 +64,8 @@ def _scan(job: dict[str, Any]) -> int:
     return judging.judge(store, scan, options).names
 
 
-def _limit(job: dict[str, Any]) -> None:
+def limit(job: dict[str, Any]) -> None:
+    """Memory, CPU time and file size of this process from now on."""
     for what, value in (
         (resource.RLIMIT_CPU, job["cpu_s"]),
         (resource.RLIMIT_AS, job["memory_bytes"]),

@@ -1,10 +1,11 @@
-// The lab's walk: who talks to whom, step by step, with the packets that were captured.
+// The lab: one that runs, and a walk: who talks to whom, step by step, with captured packets.
 
 import { get } from "../api";
-import { card, h, outside, replace, table } from "../dom";
+import { append, card, h, replace, shown, table } from "../dom";
 import { count } from "../format";
 import { announce, type Context } from "../main";
-import { notYet } from "../parts";
+import { svg } from "../svg";
+import { running } from "./running-lab";
 
 interface Arrow { from: string; to: string; protocol: string; says: string; packet: number; ms: number }
 interface Walk {
@@ -14,7 +15,6 @@ interface Walk {
   proof?: Record<string, unknown>; capture?: string;
 }
 
-const SVG = "http://www.w3.org/2000/svg";
 const TITLES: Record<string, string> = {
   infected_host: "infected host", resolver: "resolver", root: "root server", registry: "registry",
   name_server: "name server", agent: "flux agent", mothership: "mothership",
@@ -25,17 +25,18 @@ const PLACES: Record<string, [number, number]> = {
 };
 const STEP_MS = 2600;
 
-function svg(tag: string, attributes: Record<string, string | number>, ...children: (Node | string)[]): SVGElement {
-  const element = document.createElementNS(SVG, tag);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
-  element.append(...children);
-  return element;
+export async function show({ me, main, signal }: Context): Promise<void> {
+  const grid = h("div", { class: "grid" });
+  const about = h("p", { class: "about" }, "Flux in a sealed network namespace: nothing here reaches the world.");
+  replace(main, h("div", { class: "title" }, h("h1", {}, "Lab"), about), grid);
+  if (me.features.includes("lab")) await running(grid, me, signal);
+  if (me.features.includes("walk")) await walked(grid, signal);
 }
 
-export async function show({ main, signal }: Context): Promise<void> {
+async function walked(grid: HTMLElement, signal: AbortSignal): Promise<void> {
   const walk = await get<Walk>("lab/walk", signal);
   if (!Array.isArray(walk.steps) || !walk.cast) {
-    replace(main, notYet("Lab", "This file is not what unflux lab walk … --json prints."));
+    grid.append(card("Walk", null, h("p", {}, "This file is not what unflux lab walk … --json prints.")));
     return;
   }
   const roles = new Map<string, string>();
@@ -74,12 +75,11 @@ export async function show({ main, signal }: Context): Promise<void> {
     }, STEP_MS);
   } }, "Play");
   signal.addEventListener("abort", () => clearInterval(timer));
-  const stage = h("figure", { class: "stage" });
+  const stage = h("figure", { class: "stage", tabindex: 0 });
   stage.append(picture);
-  const top = card("Step by step", "Played in the sealed lab and captured: every arrow is a packet.", h("div", { class: "bar" }, play, ...buttons), h("div", { class: "walk" }, stage, said));
+  const top = card(`The walk of ${walk.walk} flux`, `${shown(walk.name)}, played in the sealed lab and captured: every arrow is a packet.`, h("div", { class: "bar" }, play, ...buttons), h("div", { class: "walk" }, stage, said));
   top.classList.add("whole");
-  replace(main, h("div", { class: "title" }, h("h1", {}, `The walk of ${walk.walk} flux`), h("p", { class: "about" }, outside(walk.name))),
-    h("div", { class: "grid" }, top, proof(walk), registrations(walk)));
+  append(grid, [top, proof(walk), registrations(walk)]);
   draw(0);
 }
 
@@ -95,7 +95,7 @@ function line(arrow: Arrow, place: number, roles: Map<string, string>): SVGEleme
   const [x1, y1, x2, y2] = [from[0] + ux + nx, from[1] + uy + ny, to[0] - ux + nx, to[1] - uy + ny];
   return [
     svg("line", { x1, y1, x2, y2, class: `arrow d${Math.min(place, 5)}`, "marker-end": "url(#head)", pathLength: 1 }),
-    svg("text", { x: (x1 + x2) / 2 + nx, y: (y1 + y2) / 2 + ny + 4, class: "order" }, String(place + 1)),
+    svg("text", { x: (x1 + x2) / 2 + nx, y: (y1 + y2) / 2 + ny + 4, class: `order d${Math.min(place, 5)}` }, String(place + 1)),
   ];
 }
 

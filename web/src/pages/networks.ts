@@ -12,7 +12,7 @@ interface Size { estimate: number | null; low: number | null; high: number | nul
 interface Member { name: string; verdict: string; score: number; sub_network: number; first_seen: string | null; last_seen: string | null }
 interface NetAgent { address: string; role: string; evidence: string; n_names: number; origin_asn: number | null; organisation: string | null; country: string | null; first_seen: string; last_seen: string }
 interface Network {
-  id: string; kind?: string; names: Member[]; agents: NetAgent[]; links?: [number, number, number][];
+  id: string; kind?: string; n_names: number; n_agents: number; names: Member[]; agents: NetAgent[]; links?: [number, number, number][];
   layers: { layer: string; n_groups: number; n_addresses: number }[];
   sub_networks: { names: string[]; n_agents: number; size: Size }[];
   size: Size; growth?: { from_s: number; hours: number; seen: number[]; new: number[]; total: number[]; new_per_h: number | null };
@@ -53,9 +53,9 @@ function showAll(networks: Network[], main: HTMLElement, query: string): void {
   replace(main, h("div", { class: "title" }, h("h1", {}, "Networks"),
     h("p", { class: "about" }, `${plural(networks.length, "network")} of names that draw from the same hosts`)),
     networks.length
-      ? table("Networks", ["Network", "Kind", ["Names", "number"], ["Agents seen", "number"], ["Agents at a time", "number"], ["Sub-networks", "number"], "Last seen"],
+      ? h("div", { class: "card" }, table("Networks", ["Network", "Kind", ["Names", "number"], ["Agents seen", "number"], ["Agents at a time", "number"], ["Sub-networks", "number"], "Last seen"],
           networks.map((one) => [h("a", { href: `#/networks/${encodeURIComponent(one.id)}${query}`, class: "name" }, outside(one.id)),
-            one.kind ? verdict(one.kind) : "–", count(one.names.length), count(one.agents.length), sizeOf(one.size), count(one.sub_networks.length), time(one.last_seen)]))
+            one.kind ? verdict(one.kind) : "–", count(one.n_names), count(one.n_agents), sizeOf(one.size), count(one.sub_networks.length), time(one.last_seen)])))
       : h("p", { class: "empty" }, "No network: no names were judged flux, or they share nothing."));
 }
 
@@ -68,7 +68,7 @@ function showOne(one: Network, main: HTMLElement, query: string): void {
     h("dl", { class: "facts" },
       ...([
         ["Addresses at a time", size.estimate === null ? "no estimate" : `${sizeOf(size)}, 95 %${size.window_h ? `, within ${size.window_h} h` : ""} (${size.method})`],
-        ["Addresses seen", count(one.agents.length)],
+        ["Addresses seen", count(one.n_agents)],
         ["An address stays", size.stay_h ? `${size.stay_h} h (mean)` : "not known"],
         ["New addresses", one.growth?.new_per_h != null ? `${one.growth.new_per_h} an hour` : "not known"],
         ["Answers change after", seconds(one.rotation_s)],
@@ -97,14 +97,14 @@ function showOne(one: Network, main: HTMLElement, query: string): void {
     table("Agents", ["Address", "Role", "Evidence", ["Names", "number"], "AS", "Organisation", "Country", "First seen", "Last seen"],
       one.agents.slice(0, 500).map((agent) => [outside(agent.address, "mono"), agent.role, agent.evidence, count(agent.n_names),
         agent.origin_asn === null ? "?" : `AS${agent.origin_asn}`, outside(agent.organisation), agent.country ?? "?", time(agent.first_seen), time(agent.last_seen)]), "tall"),
-    one.agents.length > 500 ? h("p", { class: "about" }, `${count(one.agents.length - 500)} more: use unflux networks --json.`) : null)));
+    one.n_agents > 500 ? h("p", { class: "about" }, `${count(one.n_agents - 500)} more: use unflux networks --json.`) : null)));
   if (one.sleepers?.length) cards.push(card("Names that may join", "They do not rotate (yet) but hang on the network.",
     table("Names that may join", ["Name", "Verdict", "Why"], one.sleepers.map((name) => [nameLink(name.name, scan), verdict(name.verdict), name.why]), "tall")));
   if (one.overlaps?.length) cards.push(card("Other networks with the same addresses", null, table("Overlaps", ["Network", ["Addresses", "number"], ["Share", "number"]],
     one.overlaps.map((other) => [h("a", { href: `#/networks/${encodeURIComponent(other.network)}${query}` }, outside(other.network)), count(other.n_common), percent(other.share)]))));
   if (one.history?.length) cards.push(card("History", null, h("ul", {}, ...one.history.map((line) => h("li", {}, outside(line))))));
   replace(main, h("div", { class: "title" }, h("h1", { class: "name" }, outside(one.id)),
-    h("p", { class: "about" }, one.kind ? verdict(one.kind) : null, ` ${plural(one.names.length, "name")} · ${plural(one.agents.length, "address", "addresses")} · seen ${time(one.first_seen)} … ${time(one.last_seen)} UTC · `,
+    h("p", { class: "about" }, one.kind ? verdict(one.kind) : null, ` ${plural(one.n_names, "name")} · ${plural(one.n_agents, "address", "addresses")} · seen ${time(one.first_seen)} … ${time(one.last_seen)} UTC · `,
       h("a", { href: `#/networks${query}` }, "all networks"))),
     h("div", { class: "grid" }, ...cards));
 }

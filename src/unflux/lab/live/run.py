@@ -22,11 +22,16 @@ from unflux.lab.live.control import Control
 from unflux.lab.live.controller import Controller, Registrar
 from unflux.lab.live.people import People
 from unflux.lab.live.resolver import RELOAD, RESOLVER
+from unflux.lab.live.roles import Network
+from unflux.lab.live.sockets import number_of
 from unflux.lab.live.stage import Options, Stage, supervise
 from unflux.lab.live.takedown import Takedowns
 from unflux.lab.model import plan
 from unflux.lab.model.plan import text_of
 from unflux.lab.synth.truth import iso, labels
+
+MAX_DOWN = 200
+"""Hosts that were taken down of which the status tells."""
 
 
 def main(
@@ -193,7 +198,8 @@ class _Run:
             "resolver": text_of(RESOLVER),
             "out": str(self.out),
             "networks": {
-                one.name: {
+                one.name: self._now_of(one)
+                | {
                     "mothership": text_of(one.mothership),
                     "back_ends": [text_of(address) for address in one.back_ends],
                     "names": [
@@ -212,6 +218,19 @@ class _Run:
                 for one in self.stage.roles.networks.values()
             },
             **self.summary(),
+        }
+
+    def _now_of(self, network: Network) -> dict[str, Any]:
+        """What the first name of a network is answered with now, and what of it is down."""
+        authority, roles, now = self.stage.authority, self.stage.roles, self.stage.now()
+        named = next(one for one in self.stage.world.named if one.service == network.service)
+        apex = authority.zone_of(named.name) or named.name
+        servers = authority.glue(apex, now)
+        return {
+            "answer": [text_of(one) for one in authority.addresses(named.name, now)],
+            "name_servers": servers,
+            "name_servers_are_agents": any(number_of(one) in roles.agents for one in servers),
+            "down": [text_of(one) for one in sorted(roles.down)][:MAX_DOWN],
         }
 
     async def _takedown(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,6 @@ NEGATIVE_TTL_S = 900
 """SOA minimum of every zone (RFC 2308 §5 recommends one to three hours; operators use less)."""
 TLDS = ("test.", "example.")
 SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "or")]
-V6_INFRASTRUCTURE = int(plan.LAB_V6[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class World:
         self.unit_kind, self.unit_owner, self.unit_service = units[:, 0], units[:, 1], units[:, 2]
         self.unit_domain, self.unit_zone, self.unit_target = units[:, 3], units[:, 4], units[:, 5]
         zones = np.array(self._zones, np.int64).reshape(-1, 3)
-        self.zone_name, self.zone_service, self.zone_domain = zones[:, 0], zones[:, 1], zones[:, 2]
+        self.zone_name, self.zone_service = zones[:, 0], zones[:, 1]
         self.zone_delegation = np.full(len(zones), -1, np.int64)
         delegations = np.flatnonzero(self.unit_kind == DELEGATION)
         self.zone_delegation[self.unit_zone[delegations]] = delegations

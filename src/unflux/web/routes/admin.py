@@ -23,8 +23,18 @@ def me(site: SiteHere, who: Reader) -> schemas.Me:
         name=who.name,
         role=cast("schemas.Role", who.role),
         version=__version__,
-        live=site.feed is not None,
-        lab=site.settings.walk is not None,
+        live=site.feed is not None or site.watch is not None,
+        lab=site.settings.walk is not None or site.lab is not None,
+        features=[
+            name
+            for name, has in (
+                ("alerts", site.feed),
+                ("watch", site.watch),
+                ("walk", site.settings.walk),
+                ("lab", site.lab),
+            )
+            if has is not None
+        ],
         upload_limit_bytes=site.settings.limits.upload_bytes,
         exports=exports.formats(),
     )

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from unflux.detect import VERDICTS
 from unflux.pipeline import iso
+from unflux.share.case import ExportOptions
 from unflux.web import exports, schemas, search
 from unflux.web.auth import Reader, SiteHere, address_of
 from unflux.web.routes.common import (
@@ -87,10 +88,20 @@ def export_findings(
     terms = search.parse(q)
     if form not in exports.formats():
         raise HTTPException(404, f"there is no export of that name: {', '.join(exports.formats())}")
-    limit = min(limit, site.settings.limits.export_rows)
-    site.store.access.record(who.name, address_of(request), "export", form, q)
-    bodies = site.store.findings.bodies(chosen.id, terms, limit)
-    file = exports.write(form, bodies, chosen.summary, lambda: site.history(chosen))
+    limits = site.settings.limits
+    again = form in exports.NEEDS_SIGHTINGS
+    limit = min(limit, limits.export_names if again else limits.export_rows)
+    if not site.exporting.acquire(blocking=False):
+        raise HTTPException(503, "other exports are being made; try again in a moment")
+    try:
+        site.store.access.record(who.name, address_of(request), "export", form, q)
+        bodies = site.store.findings.bodies(chosen.id, terms, limit)
+        file = exports.write(
+            form, bodies, chosen.summary, lambda: site.history(chosen), site.settings.scan,
+            ExportOptions(reporter=site.settings.reporter),
+        )  # fmt: skip
+    finally:
+        site.exporting.release()
     name = f"unflux-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{form}.{exports.suffix(form)}"
     return StreamingResponse(
         exports.chunks(file),

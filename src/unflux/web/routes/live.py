@@ -1,4 +1,4 @@
-"""The live feed of `unflux watch`, and the lab's walk."""
+"""The live feed and the numbers of `unflux watch`; the lab's walk, and a lab that runs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, HTTPException
+from fastapi import APIRouter, Header, HTTPException, Request
 from fastapi.responses import StreamingResponse
 
+from unflux.pipeline import iso
 from unflux.web import schemas
-from unflux.web.auth import Reader, SiteHere
+from unflux.web.auth import Reader, SiteHere, Triager, address_of
+from unflux.web.lab import LabRoom
 from unflux.web.live import Feed
 from unflux.web.site import Site
 
@@ -60,6 +62,55 @@ async def stream_alerts(
             site.metrics.streams.set(site.n_streams)
 
     return StreamingResponse(events(), media_type="text/event-stream")
+
+
+@router.get("/live/watch")
+def watch_state(site: SiteHere, _who: Reader) -> schemas.WatchOut:
+    """Rates, drops and blocks of a running watch."""
+    watch = site.watch
+    if watch is None:
+        raise HTTPException(404, "no watch: start with `unflux serve --watch URL`")
+    n_blocks, blocks, trouble = watch.blocks()
+    return schemas.WatchOut(
+        health=watch.health,
+        trouble=watch.trouble or trouble,
+        rates=watch.rates(),
+        numbers=watch.numbers,
+        has_blocks=watch.state is not None,
+        n_blocks=n_blocks,
+        blocks=[
+            schemas.Blocked(
+                trigger=one.trigger, kind=one.kind, name=one.name, verdict=one.verdict,
+                score=one.score, reason=one.reason, action=one.action,
+                since=iso(one.since_us) or "", until=iso(one.until_us) or "",
+            )
+            for one in blocks
+        ],
+    )  # fmt: skip
+
+
+def _lab(site: Site) -> LabRoom:
+    if site.lab is None:
+        raise HTTPException(404, "no lab: start with `unflux serve --lab running`")
+    return site.lab
+
+
+@router.get("/lab")
+def lab_state(site: SiteHere, _who: Reader) -> schemas.LabOut:
+    """What goes on in the running lab."""
+    lab = _lab(site)
+    return schemas.LabOut(status=lab.status(), takedowns=[*reversed(lab.takedowns)])
+
+
+@router.post("/lab/takedown", status_code=202)
+async def lab_takedown(
+    site: SiteHere, who: Triager, request: Request, wanted: schemas.TakedownIn
+) -> dict[str, Any]:
+    """Take something down inside the sealed lab, and measure what that costs the network."""
+    entry = _lab(site).take_down(wanted.what, wanted.network, wanted.watch_s)
+    address = address_of(request)
+    site.store.access.record(who.name, address, "lab_takedown", wanted.network, wanted.what)
+    return entry
 
 
 @router.get("/lab/walk")

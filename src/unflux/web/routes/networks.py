@@ -13,6 +13,6 @@ router = APIRouter(tags=["networks"])
 
 @router.get("/networks")
 async def list_networks(site: SiteHere, _who: Reader, chosen: ScanHere) -> schemas.NetworksOut:
-    """Networks as `unflux networks --json` has them; `working` until they are worked out."""
+    """Networks as `unflux networks --json` has them, long lists cut; `working` at first."""
     found = await site.networks.of(chosen)
     return schemas.NetworksOut(state=found.state, message=found.message, networks=found.networks)
