@@ -369,7 +369,8 @@ def n_outside(asked: list[Asked], store: Store) -> int:
 def agents_found(
     folder: Path, lab_out: Path, truth: list[dict[str, Any]], labels: dict[str, Any]
 ) -> tuple[int, int]:
-    """(agents of findings that are flux, how many of these the networks published)."""
+    """(agents of findings that are flux, how many of these the networks published); findings mark
+    addresses that cannot be agents (decoys in private networks) as special: they do not count."""
     published: set[str] = set()
     for event in truth:
         for key in ("rdata", "added", "glue"):
@@ -377,7 +378,13 @@ def agents_found(
     tables = Judging(lab_out / "asn.mmdb", lab_out / "country.mmdb")
     result = scan(folder / "tracked", tables)
     found = findings_of(result, [f"{name}." for name in labels]) if result else []
-    listed = {one.address for finding in found if finding.is_flux for one in finding.agent_list}
+    listed = {
+        one.address
+        for finding in found
+        if finding.is_flux
+        for one in finding.agent_list
+        if one.special is None
+    }
     return len(listed), len(listed & published)
 
 

@@ -74,6 +74,9 @@ class World:
         self._taken: set[str] = set()
         self._homes: dict[str, str] = {}
         """Where the name servers of a service have their names, by service."""
+        self.held_name_servers: dict[tuple[str, int], tuple[int, list[int]]] | None = None
+        """(Service, domain) → step and addresses, where name servers stay for their period unless
+        they leave the live list; None: they are chosen anew with each list."""
         self._tld_zone = [self._zone(tld, -1, -1) for tld in self.tlds]
         for number in range(len(self.services)):
             self._build(number)
@@ -443,7 +446,10 @@ class World:
         group = int(self.unit_domain[unit]) % max(one.sub_networks, 1)
         live = service.list_at(group, now_s)
         order = mix(service.seed, 207, domain, step, np.arange(len(live)))
-        return [live[place] for place in np.argsort(order, kind="stable")[: one.ns_count]]
+        ranked = [live[place] for place in np.argsort(order, kind="stable")]
+        if self.held_name_servers is None:
+            return ranked[: one.ns_count]
+        return _held(self.held_name_servers, (service.name, domain), step, ranked, one.ns_count)
 
     def fixed_name_servers(self, unit: int) -> list[int]:
         """Addresses of the name servers of a delegation unit while they do not rotate."""
@@ -460,3 +466,22 @@ class World:
         step = int(self.ns_step(np.array([unit]), np.array([now_s]))[0])
         service = self.services[int(self.unit_service[unit])]
         return [plan.text_of(one) for one in self._ns_addresses(service, unit, step, now_s)]
+
+
+def _held(
+    held: dict[tuple[str, int], tuple[int, list[int]]],
+    key: tuple[str, int],
+    step: int,
+    ranked: list[int],
+    count: int,
+) -> list[int]:
+    """Those of the period that are still listed, each in its place; others for those gone."""
+    known_step, known = held.get(key, (-1, []))
+    if known_step != step:
+        known = ranked[:count]
+    listed = set(ranked)
+    spare = iter([one for one in ranked if one not in known])
+    found = [one if one in listed else next(spare, one) for one in known]
+    if step >= known_step:
+        held[key] = (step, found)
+    return found
