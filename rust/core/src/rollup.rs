@@ -109,8 +109,8 @@ impl Timeline {
     }
 
     fn observe(&mut self, minute: i64, current: &mut Vec<u32>, network: &impl Fn(u32) -> u64) {
-        if self.last_minute == Some(minute) {
-            return; // the same cached copy, seen on both sides of the hour
+        if self.last_minute.is_some_and(|last| minute <= last) {
+            return; // cached copies that were seen on both sides of the hour
         }
         let rotation = &mut self.rotation;
         rotation.n_fresh += 1;
@@ -1135,6 +1135,13 @@ mod tests {
         // Expiry minute 61 is bit 61 in either hour.
         let rotation = run(&[(0, &[(1, 1 << 61)]), (60, &[(1, 1 << 61)])]);
         assert_eq!((rotation.n_fresh, rotation.n_pairs), (1, 0));
+    }
+
+    #[test]
+    fn copies_of_two_resolvers_on_both_sides_of_the_hour_are_two_observations() {
+        let both: &[(u32, u64)] = &[(1, 1 << 60), (2, 1 << 61)];
+        let rotation = run(&[(0, both), (60, both)]);
+        assert_eq!((rotation.n_fresh, rotation.n_pairs), (2, 1));
     }
 
     #[test]

@@ -24,11 +24,20 @@ DRIFTS = (
 # The pool behind the name, all names that draw from it together (see `features.pools`): do its
 # hosts come and go within hours? Asked of blocks of six hours, because over a day the hosts of a
 # small population come round again. Measured on pools that stay: ratio 0.97 to 1.05.
-HOURS = 14
-"""Flux lists a host for one to eight hours; volunteers leave after a day and later."""
+def _leave(hours: int) -> str:
+    return (
+        "coalesce(block_returning >= 10 AND ((block_churn_z >= 3.5 AND block_dwell_ratio <= 0.85) "
+        "OR (block_churn_z >= 3 AND block_dwell_ratio <= 0.65)) "
+        f"AND pool_stay_h <= {hours}, false)"
+    )
+
+
+HOURS = 18
+"""`pool_stay_h` of flux that lists a host for one to six hours is 7 to 17, of peers of a
+peer-to-peer network, which stay for a day and longer, 21 and more."""
 OPEN = (
-    "coalesce(block_returning >= 10 AND block_churn_z >= 3.5 AND block_dwell_ratio <= 0.85 "
-    f"AND pool_stay_h <= {HOURS}, false)"
+    f"({_leave(HOURS)} OR coalesce(pool_returning >= 10 AND pool_churn_z >= 3.5 "
+    "AND pool_dwell_ratio <= 0.4 AND duration_s <= 100000, false))"
 )
 SURELY_OPEN = (
     "coalesce((block_returning >= 20 AND block_churn_z >= 6 AND block_dwell_ratio <= 0.75 "
@@ -37,17 +46,15 @@ SURELY_OPEN = (
 )
 OTHERS = "(coalesce(pool_domains, 1) - 1)"
 CLOSED = (
-    f"((coalesce(block_returning >= 10 AND pool_stay_low_h > {HOURS}, false) "
+    f"((coalesce(block_returning >= 10 AND pool_stay_low_h > 24, false) "
     "OR coalesce(pool_returning >= 10 AND pool_dwell_ratio >= 0.9 "
     "AND pool_dwell_ratio - 3 * pool_dwell_error >= 0.75 "
     f"AND duration_s >= CASE WHEN {OTHERS} >= 2 THEN 43200 ELSE 21600 END, false)) "
     f"AND NOT {OPEN})"
 )
-# Hosts in networks that hardly any plain domain is served from: homes. Volunteers run servers too.
-HOMES = "coalesce(serving_ratio <= 0.15, false)"
-# What says flux rather than a pool of volunteers or peers: hosts that leave within hours, or
-# several operators' domains on hosts in homes. Until either is seen, DNS alone cannot tell.
-NO_VOLUNTEERS = f"({OPEN} OR ({OTHERS} >= 2 AND {HOMES}))"
+# What says flux rather than a pool of volunteers or peers: hosts that leave within hours, or more
+# domains than a community has (seeds of one currency: some nine). Else DNS alone cannot tell.
+NO_VOLUNTEERS = f"({OPEN} OR {OTHERS} >= 10)"
 # Who shares a pool that is not closed needs less spread of its own: a few providers' homes do.
 SPREAD = (
     f"n_networks >= {ENOUGH_NETWORKS} * CASE WHEN ({OTHERS} >= 2 OR {OPEN}) AND NOT {CLOSED} "
@@ -59,7 +66,7 @@ ONE_AT_A_TIME = "n_addresses >= 7 AND n_networks >= 7"
 # Rented servers, or any network too narrow to show spread: many domains, not by aliases of one
 # operator, draw from one pool whose hosts are used up.
 RENTED = (
-    f"n_addresses >= 4 AND n_pairs >= 5 AND {ROTATES} AND {OTHERS} >= 3 AND {OPEN} "
+    f"n_addresses >= 4 AND n_pairs >= 5 AND {ROTATES} AND {OTHERS} >= 3 AND {_leave(30)} "
     "AND answers_max <= 6 AND address_name_id = name_id"
 )
 WIDE_ANSWER = (

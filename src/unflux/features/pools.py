@@ -185,15 +185,15 @@ def count(counted: pa.Table, drawn: Drawn, operators: pa.Array, places: pa.Recor
         one.append_column("pool", pc.take(pa.array(pool), one.column("row"))) for one in drawn
     )
     blocks = engine.query(f"SELECT *, slice // {BLOCK_SLICES} AS block FROM slices", slices=slices)
-    whole = "SELECT * REPLACE (0::BIGINT AS block) FROM some"
+    whole = "SELECT * REPLACE (0::BIGINT AS block) FROM rows"
     found = engine.query(
         FOUND,
         hosts=hosts_of,
         members=own.append_column("pool", pc.take(pa.array(pool), rows)),
         day=engine.query(
             DWELL,
-            stays=engine.query(whole, some=stays),
-            slices=engine.query(whole, some=blocks),
+            stays=engine.query(whole, rows=stays),
+            slices=engine.query(whole, rows=blocks),
         ),
         block=engine.query(DWELL, stays=stays, slices=blocks),
     )
