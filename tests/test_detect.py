@@ -196,7 +196,7 @@ def test_rotating_name_servers_alone_are_ns_flux(tmp_path: Path, lab_tables) -> 
         seen.append((600 * number, wire))
     finding = judge(capture(tmp_path / "a.pcap", seen), lab_tables)["www.a.test"]
     assert finding.verdict == "ns_flux"
-    assert {reason.feature for reason in finding.reasons} >= {"ns_networks", "ns_address_retention"}
+    assert {reason.feature for reason in finding.reasons} >= {"ns_networks", "ns_turnover_ratio"}
 
 
 def test_baselines_say_what_their_formulas_say(tmp_path: Path, lab_tables) -> None:

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import CLIENT, a_response, response, udp_frame, write_pcap
-from unflux import detect, enrich, features, pipeline, sightings
+from unflux import detect, engine, enrich, features, pipeline, sightings
+from unflux.features.chao import chao2, chao2_sql
 from unflux.features.components import components
 from unflux.sources.base import ReadOptions
 
@@ -115,6 +116,84 @@ def test_the_size_of_a_closed_pool_is_estimated(table) -> None:
     assert row["pool_estimate"] == pytest.approx(estimate)
     assert row["pool_low"] < estimate < row["pool_high"]
     assert row["pool_low"] <= 60 <= row["pool_high"]
+
+
+@given(
+    once=st.integers(0, 60), twice=st.integers(1, 60), more=st.integers(0, 60), n=st.integers(2, 99)
+)
+def test_chaos_formula_is_the_same_in_sql(once: int, twice: int, more: int, n: int) -> None:
+    observed = once + twice + more
+    spelled = ", ".join(chao2_sql(str(observed), str(once), str(twice), str(n)))
+    in_sql = engine.query(f"SELECT * FROM (VALUES ({spelled})) AS found(a, b, c)").to_pylist()[0]
+    assert list(in_sql.values()) == pytest.approx(list(chao2(observed, once, twice, n)))
+
+
+def test_chaos_formula_by_hand() -> None:
+    # 40 seen, ten once, ten twice, in 50 answers: unseen = 49/50 · 10 · 9 / (2 · 11).
+    found = chao2(40, 10, 10, 50)
+    unseen = 0.98 * 90 / 22
+    variance = 10 * (0.5 * 0.98 + 0.98**2 + 0.25 * 0.98**2)
+    factor = math.exp(1.959964 * math.sqrt(math.log(1 + variance / unseen**2)))
+    assert found == pytest.approx((40 + unseen, 40 + unseen / factor, 40 + unseen * factor))
+
+
+def test_hosts_that_stay_for_hours_are_seen_by_blocks(table) -> None:
+    """Four hosts for two hours, four others then, and after half a day the first ones again."""
+    seen = []
+    for n in range(24 * 6):  # every ten minutes for a day
+        listed = n // 12 % 6
+        seen.append((600 * n, a_response("a.test.", 60, [host(4 * listed + n * 3 % 4)])))
+    row = table(seen)["a.test."]
+    # Three visits of a host span 8 of 36 looks of a block at most; 1/2 is expected of one that stays.
+    assert row["block_dwell_ratio"] < 0.6
+    assert row["pool_dwell_ratio"] > row["block_dwell_ratio"] + 0.1
+    assert row["block_churn_z"] > 3
+    assert 2 < row["pool_stay_low_h"] < row["pool_stay_h"] < 18
+
+
+def test_hosts_that_stay_all_day_have_no_end(table) -> None:
+    rng = np.random.default_rng(3)
+    seen = [
+        (600 * n, a_response("a.test.", 60, [host(h) for h in rng.choice(20, 3, replace=False)]))
+        for n in range(24 * 6)
+    ]
+    row = table(seen)["a.test."]
+    assert 0.9 < row["block_dwell_ratio"] < 1.1
+    assert row["pool_stay_low_h"] > 24
+
+
+def test_a_single_answer_has_no_turnover(table) -> None:
+    rows = table(
+        [
+            (0, a_response("once.test.", 60, [host(n) for n in range(10)])),
+            (0, a_response("still.test.", 60, [host(1), host(2)])),
+            (600, a_response("still.test.", 60, [host(1), host(2)])),
+        ]
+    )
+    assert rows["once.test."]["turnover_ratio"] is None
+    assert (rows["still.test."]["n_pairs"], rows["still.test."]["turnover_ratio"]) == (1, None)
+
+
+def test_name_servers_that_move_by_new_names(table) -> None:
+    """Two servers a delegation, both of a new name each half hour, one address each."""
+
+    def delegated(n: int) -> tuple[float, bytes]:
+        names = [f"ns{2 * (n // 3) + one}.a.test." for one in range(2)]
+        return 600 * n, response(
+            "www.a.test.",
+            answer=[("www.a.test.", 60, "A", [host(200)])],
+            authority=[("a.test.", 300, "NS", names)],
+            additional=[
+                (name, 300, "A", [host(40 + int(name[2:].split(".")[0]))]) for name in names
+            ],
+        )
+
+    row = table([delegated(n) for n in range(12)])["www.a.test."]
+    # Four delegations, three moves; each server keeps its one address.
+    assert (row["n_ns"], row["ns_changes"], row["ns_addresses"]) == (8, 3, 8)
+    assert row["ns_address_retention"] == 1
+    assert row["ns_turnover_ratio"] == 1
+    assert row["ns_pool_ratio"] == 8 / 2
 
 
 def test_name_servers_periods(table) -> None:

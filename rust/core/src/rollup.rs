@@ -109,8 +109,8 @@ impl Timeline {
     }
 
     fn observe(&mut self, minute: i64, current: &mut Vec<u32>, network: &impl Fn(u32) -> u64) {
-        if self.last_minute == Some(minute) {
-            return; // the same cached copy, seen on both sides of the hour
+        if self.last_minute.is_some_and(|last| minute <= last) {
+            return; // cached copies that were seen on both sides of the hour
         }
         let rotation = &mut self.rotation;
         rotation.n_fresh += 1;
@@ -180,6 +180,8 @@ struct Counts {
     /// Its hosts and their visits, by slices of time: ranges of [`Part::hosts`], [`Part::slices`].
     hosts_at: (usize, usize),
     slices_at: (usize, usize),
+    /// Visits of its hosts by blocks of time: a range of [`Part::stays`].
+    stays_at: (usize, usize),
 }
 
 /// What the order of the answers tells of the pool behind them: of the type and vantage that saw
@@ -483,6 +485,7 @@ struct Part {
     name_servers: Vec<u32>,
     hosts: Vec<visits::Host>,
     slices: Vec<(i64, u32)>,
+    stays: Vec<visits::Stay>,
 }
 
 fn count_names(groups: &Groups<'_>, places: &Places<'_>, names: Range<usize>) -> Part {
@@ -514,9 +517,10 @@ fn count_name(groups: &Groups<'_>, places: &Places<'_>, rows: &[u32], scratch: &
     let network = |code: u32| places.network(code);
     counts.hosts_at.0 = part.hosts.len();
     counts.slices_at.0 = part.slices.len();
+    counts.stays_at.0 = part.stays.len();
     for same_kind in scratch.views.chunk_by(|a, b| a.kind == b.kind) {
         // Both sides of a resolver saw the same events: the side that saw more of them counts.
-        let (hosts_start, slices_start) = (part.hosts.len(), part.slices.len());
+        let (hosts_start, slices_start, stays_start) = (part.hosts.len(), part.slices.len(), part.stays.len());
         let mut best = Rotation::default();
         for run in same_kind.chunk_by(|a, b| a.vantage == b.vantage) {
             let rotation = rotation(run, &mut scratch.timeline, &mut scratch.members, &network);
@@ -531,9 +535,11 @@ fn count_name(groups: &Groups<'_>, places: &Places<'_>, rows: &[u32], scratch: &
             }
             part.hosts.truncate(hosts_start);
             part.slices.truncate(slices_start);
+            part.stays.truncate(stays_start);
             if visits.hosts.len() >= MIN_POOL {
                 part.hosts.extend_from_slice(&visits.hosts);
                 part.slices.extend_from_slice(&visits.slices);
+                part.stays.extend_from_slice(&visits.stays);
             }
             if u64::from(visits.n_samples) > counts.pool.n_samples {
                 counts.pool = Pool::of(visits);
@@ -546,6 +552,7 @@ fn count_name(groups: &Groups<'_>, places: &Places<'_>, rows: &[u32], scratch: &
     }
     counts.hosts_at.1 = part.hosts.len();
     counts.slices_at.1 = part.slices.len();
+    counts.stays_at.1 = part.stays.len();
     part.counts.push(counts);
 }
 
@@ -947,7 +954,7 @@ fn own_columns(counts: &Counts, share: &Sharing, asked: &Asked) -> [(&'static st
 }
 
 /// The columns that are null where the name's zone, or its servers' addresses, were not seen.
-fn zone_columns(own: &Counts, zone: Option<&Counts>, servers: Option<&Servers>) -> [(&'static str, Option<i64>); 18] {
+fn zone_columns(own: &Counts, zone: Option<&Counts>, servers: Option<&Servers>) -> [(&'static str, Option<i64>); 19] {
     let of_zone = |pick: fn(&Counts) -> u64| zone.map(pick);
     let served = |pick: fn(&Servers) -> u64| servers.map(pick);
     [
@@ -967,6 +974,7 @@ fn zone_columns(own: &Counts, zone: Option<&Counts>, servers: Option<&Servers>) 
         ("ns_address_pairs", served(|layer| layer.addresses.n_pairs)),
         ("ns_address_previous", served(|layer| layer.addresses.n_previous)),
         ("ns_address_kept", served(|layer| layer.addresses.n_kept)),
+        ("ns_address_changed", served(|layer| layer.addresses.n_changed)),
         ("ns_address_new", served(|layer| layer.addresses.n_new)),
         ("web_dns_overlap", served(|layer| layer.n_overlap)),
     ]
@@ -1005,6 +1013,8 @@ fn pool_columns(rolled: &Rolled<'_>, kept: &[usize]) -> Vec<(&'static str, Array
     let parts = || kept.iter().map(|id| rolled.part(*id));
     let hosts = || parts().map(|(part, counts)| &part.hosts[counts.hosts_at.0..counts.hosts_at.1]);
     let slices = || parts().map(|(part, counts)| &part.slices[counts.slices_at.0..counts.slices_at.1]);
+    let stays = || parts().map(|(part, counts)| &part.stays[counts.stays_at.0..counts.stays_at.1]);
+    let stay_lists = |value: fn(&visits::Stay) -> i64| lists(stays().map(|some| some.iter().map(value).collect()));
     let host_lists = |value: fn(&visits::Host) -> i64| lists(hosts().map(|some| some.iter().map(value).collect()));
     let slice_lists = |value: fn(&(i64, u32)) -> i64| lists(slices().map(|some| some.iter().map(value).collect()));
     let still = parts().map(|(part, counts)| {
@@ -1019,6 +1029,11 @@ fn pool_columns(rolled: &Rolled<'_>, kept: &[usize]) -> Vec<(&'static str, Array
         ("host_last_minute", host_lists(|host| host.last_minute), false),
         ("slice", slice_lists(|(slice, _)| *slice), false),
         ("slice_visits", slice_lists(|(_, count)| i64::from(*count)), false),
+        ("stay_code", stay_lists(|stay| i64::from(stay.code)), false),
+        ("stay_block", stay_lists(|stay| stay.block), false),
+        ("stay_visits", stay_lists(|stay| i64::from(stay.n_visits)), false),
+        ("stay_first_minute", stay_lists(|stay| stay.first_minute), false),
+        ("stay_last_minute", stay_lists(|stay| stay.last_minute), false),
     ]
 }
 
@@ -1120,6 +1135,13 @@ mod tests {
         // Expiry minute 61 is bit 61 in either hour.
         let rotation = run(&[(0, &[(1, 1 << 61)]), (60, &[(1, 1 << 61)])]);
         assert_eq!((rotation.n_fresh, rotation.n_pairs), (1, 0));
+    }
+
+    #[test]
+    fn copies_of_two_resolvers_on_both_sides_of_the_hour_are_two_observations() {
+        let both: &[(u32, u64)] = &[(1, 1 << 60), (2, 1 << 61)];
+        let rotation = run(&[(0, both), (60, both)]);
+        assert_eq!((rotation.n_fresh, rotation.n_pairs), (2, 1));
     }
 
     #[test]

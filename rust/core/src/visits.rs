@@ -10,6 +10,10 @@ use std::collections::HashMap;
 pub const MAX_HOSTS: usize = 1 << 16;
 /// Length of the intervals that visits are counted in, minutes.
 pub const SLICE_MIN: i64 = 15;
+/// Length of the blocks of time in which it is asked whether hosts stay, minutes.
+pub const BLOCK_MIN: i64 = 360;
+/// Stays of one name's hosts in such blocks that are kept.
+const MAX_STAYS: usize = 4 * MAX_HOSTS;
 /// Window of Caglayan's activity index (CATCH 2009), minutes.
 const ACTIVITY_MIN: i64 = 10;
 /// CUSUM of "the answer brought something new": what is expected of a pool that is known, and the
@@ -39,6 +43,21 @@ pub struct Host {
     pub last_minute: i64,
     pub first_place: u32,
     pub last_place: u32,
+    /// Its latest place in [`Visits::stays`].
+    stay: usize,
+}
+
+/// The visits of one host in one block of time: over a day the hosts of a small population come
+/// round again, and only inside of blocks can it be seen that they do not stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stay {
+    pub code: u32,
+    /// Number of the block since the epoch.
+    pub block: i64,
+    pub n_visits: u32,
+    /// Minutes in which the first and the last of them began.
+    pub first_minute: i64,
+    pub last_minute: i64,
 }
 
 /// Counts of one name, record type and vantage.
@@ -47,6 +66,7 @@ pub struct Visits {
     /// Different answers in a row: an answer equal to the one before is the same sample.
     pub n_samples: u32,
     pub hosts: Vec<Host>,
+    pub stays: Vec<Stay>,
     at: HashMap<u32, u32, foldhash::fast::RandomState>,
     /// (slice of time, visits that began in it), ascending.
     pub slices: Vec<(i64, u32)>,
@@ -80,9 +100,10 @@ pub struct Since {
 impl Visits {
     /// Forget everything but the memory.
     pub fn clear(&mut self) {
-        let Visits { hosts, at, slices, gaps, networks, recent, .. } = std::mem::take(self);
-        let mut kept = Visits { hosts, at, slices, gaps, networks, recent, ..Visits::default() };
+        let Visits { hosts, stays, at, slices, gaps, networks, recent, .. } = std::mem::take(self);
+        let mut kept = Visits { hosts, stays, at, slices, gaps, networks, recent, ..Visits::default() };
         kept.hosts.clear();
+        kept.stays.clear();
         kept.at.clear();
         kept.slices.clear();
         kept.gaps.clear();
@@ -120,6 +141,7 @@ impl Visits {
                 if !stayed {
                     host.n_visits += 1;
                     (host.last_minute, host.last_place) = (minute, place);
+                    host.stay = stay(&mut self.stays, host.stay, *code, minute);
                 }
             } else if self.hosts.len() < MAX_HOSTS {
                 self.at.insert(*code, self.hosts.len() as u32);
@@ -132,6 +154,7 @@ impl Visits {
                     last_minute: minute,
                     first_place,
                     last_place: place,
+                    stay: stay(&mut self.stays, usize::MAX, *code, minute),
                 });
                 new_networks += u32::from(self.networks.insert(network(*code)));
                 self.recent.push((minute, *code));
@@ -207,6 +230,21 @@ impl Visits {
     }
 }
 
+/// Count a visit that begins now to a host's latest stay, or to a new one; returns its place.
+fn stay(stays: &mut Vec<Stay>, latest: usize, code: u32, minute: i64) -> usize {
+    let block = minute.div_euclid(BLOCK_MIN);
+    if let Some(known) = stays.get_mut(latest).filter(|known| known.block == block) {
+        known.n_visits += 1;
+        known.last_minute = minute;
+        return latest;
+    }
+    if stays.len() >= MAX_STAYS {
+        return usize::MAX;
+    }
+    stays.push(Stay { code, block, n_visits: 1, first_minute: minute, last_minute: minute });
+    stays.len() - 1
+}
+
 /// See [`Visits::period_min`].
 pub fn period_min(gaps: &[(u32, bool)]) -> Option<f64> {
     const MISS: f64 = 0.02; // clocks are not exact, and a draw may repeat itself
@@ -277,6 +315,19 @@ mod tests {
         assert_eq!(dwell.n_hosts, 1);
         assert!((dwell.spanned - 2.0 / 3.0).abs() < 1e-12 && (dwell.expected - 1.0 / 3.0).abs() < 1e-12);
         assert!((dwell.variance - 2.0 / (9.0 * 4.0)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn visits_are_counted_by_blocks_of_six_hours() {
+        let visits = run(&[(0, &[1]), (60, &[2]), (120, &[1]), (350, &[2]), (400, &[1])]);
+        let stay = |code, block, n_visits, first_minute, last_minute| Stay {
+            code,
+            block,
+            n_visits,
+            first_minute,
+            last_minute,
+        };
+        assert_eq!(visits.stays, [stay(1, 0, 2, 0, 120), stay(2, 0, 2, 60, 350), stay(1, 1, 1, 400, 400)]);
     }
 
     #[test]

@@ -66,14 +66,18 @@ ADDRESS_SIGNALS = (
 NS_SIGNALS = (
     Signal("ns_networks", 3, 8, 0.35, "its name servers' addresses lie in {value:.0f} networks"),
     Signal(
-        "ns_address_retention",
-        0.8,
+        "ns_turnover_ratio",
         0.2,
+        0.8,
         0.35,
-        "{value:.0%} of a name server's addresses are still in the next answer",
+        "{value:.0%} of its name servers or of their addresses is replaced when they change",
     ),
     Signal(
-        "ns_addresses_per_host", 1.5, 5, 0.20, "each name server had {value:.1f} addresses (mean)"
+        "ns_pool_ratio",
+        1.5,
+        5,
+        0.20,
+        "{value:.1f} times as many name servers or addresses of one as there are at a time",
     ),
     Signal("ns_address_ttl_max_s", 7200, 600, 0.10, "their addresses have a TTL of {value:.0f} s"),
 )

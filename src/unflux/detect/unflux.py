@@ -97,7 +97,7 @@ WITH evidence AS (
     SELECT *,
         coalesce({weighted(ADDRESS_SIGNALS)}, 0)
             * CASE WHEN n_pairs > 0 THEN 1 ELSE {UNSEEN_FACTOR} END AS address_score,
-        CASE WHEN ns_address_pairs >= 3 THEN coalesce({weighted(NS_SIGNALS)}, 0) ELSE 0 END
+        CASE WHEN ns_changes >= 3 THEN coalesce({weighted(NS_SIGNALS)}, 0) ELSE 0 END
             AS ns_score,
         {", ".join(f"coalesce({b.sql}, false) AS is_{b.name}" for b in BENIGN)}
     FROM features
@@ -140,7 +140,7 @@ SELECT * EXCLUDE (looks_like_flux, looks_like_ns_flux, looks_odd, is_excused),
     round({_banded(WEIGHTS.sql)}, 4) AS score,
     CASE
         WHEN verdict = '{base.INSUFFICIENT}' THEN 'low'
-        WHEN verdict IN ('{base.NS_FLUX}', '{base.DOUBLE_FLUX}') AND ns_address_pairs >= 6
+        WHEN verdict IN ('{base.NS_FLUX}', '{base.DOUBLE_FLUX}') AND ns_changes >= 6
             THEN 'high'
         WHEN looks_rented THEN 'medium'
         WHEN n_pairs >= 3 AND n_asns IS NOT NULL THEN 'high'
@@ -155,7 +155,7 @@ class Unflux:
     """Rotation and spread, with benign explanations tried."""
 
     id: ClassVar[str] = "unflux"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     title: ClassVar[str] = "unflux's own: rotation over networks, benign explanations tried"
 
     def judge(self, features: pa.Table) -> pa.Table:

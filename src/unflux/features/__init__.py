@@ -56,13 +56,13 @@ def _with_pools(
 ) -> pa.Table:
     """Add what is counted over several names: pools, clusters, and what only papers ask for."""
     owners = pools.operators(domains, counted.column("name_id"))
-    drawn, slices = pools.host_rows(counted)
+    drawn = pools.host_rows(counted)
     found = engine.query(
         """SELECT * EXCLUDE (row) FROM (SELECT unnest(range(n)) AS row FROM size)
            LEFT JOIN pool USING (row) LEFT JOIN published USING (row) ORDER BY row""",
         size=pa.table({"n": [counted.num_rows]}),
-        pool=pools.count(counted, drawn, slices, owners, places),
-        published=published.count(history, counted, drawn, places),
+        pool=pools.count(counted, drawn, owners, places),
+        published=published.count(history, counted, drawn.hosts, places),
     )
     retries = published.soa_retries(history, counted.column("zone_id"))
     counted = counted.drop(list(pools.INNER)).append_column("soa_retry_s", retries)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unflux.features.chao import chao2_sql
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -22,16 +24,16 @@ class Feature:
 
 
 # Incidences of addresses in different answers (lab: `docs/features.md` says when it holds).
-CHAO_SEEN = "n_addresses"
-CHAO2 = (
-    f"({CHAO_SEEN} + (n_samples - 1.0) / n_samples * n_once * (n_once - 1.0) / (2 * (n_twice + 1)))"
-)
-_RATIO = "(n_once / n_twice::DOUBLE)"
-CHAO_VARIANCE = f"(n_twice * (pow({_RATIO}, 2) / 2 + pow({_RATIO}, 3) + pow({_RATIO}, 4) / 4))"
-CHAO_FACTOR = (
-    f"exp(1.96 * sqrt(ln(1 + {CHAO_VARIANCE} / greatest(pow({CHAO2} - {CHAO_SEEN}, 2), 1e-9))))"
-)
+POOL = chao2_sql("n_addresses", "n_once", "n_twice", "n_samples")
 CHAO_HOLDS = "n_twice >= 10 AND n_once < 0.7 * n_incidences AND n_kept <= 0.5 * n_previous"
+
+MAX_STAY_H = 1000
+"""Longer stays are not told apart."""
+_TURNOVER = (
+    "CASE WHEN {0}_changed > 0 AND {0}_previous > 0 THEN least(1, "
+    "({0}_previous - {0}_kept) * {0}_pairs / ({0}_changed * {0}_previous)::DOUBLE) ELSE 0 END"
+)
+NS_TURNOVER = ", ".join(_TURNOVER.format(layer) for layer in ("ns", "ns_address"))
 
 FEATURES: tuple[Feature, ...] = (
     Feature(
@@ -158,7 +160,8 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature(
         "turnover_ratio",
-        "least(1, (n_previous - n_kept) * n_pairs / nullif(n_changed * n_previous, 0)::DOUBLE)",
+        "CASE WHEN n_changed > 0 AND n_previous > 0 THEN "
+        "least(1, (n_previous - n_kept) * n_pairs / (n_changed * n_previous)::DOUBLE) END",
         "ratio",
         "0…1",
         "share of an answer that is replaced when it changes: the same however often one looks",
@@ -332,7 +335,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature(
         "pool_estimate",
-        f"CASE WHEN {CHAO_HOLDS} THEN {CHAO2} END",
+        f"CASE WHEN {CHAO_HOLDS} THEN {POOL[0]} END",
         "addresses",
         "0…",
         "lower bound of the pool, its own answers alone; null unless f2 ≥ 10, coverage ≥ 0.3 and "
@@ -341,7 +344,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature(
         "pool_low",
-        f"CASE WHEN {CHAO_HOLDS} THEN {CHAO_SEEN} + ({CHAO2} - {CHAO_SEEN}) / {CHAO_FACTOR} END",
+        f"CASE WHEN {CHAO_HOLDS} THEN {POOL[1]} END",
         "addresses",
         "0…",
         "lower end of its 95 % interval",
@@ -349,7 +352,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature(
         "pool_high",
-        f"CASE WHEN {CHAO_HOLDS} THEN {CHAO_SEEN} + ({CHAO2} - {CHAO_SEEN}) * {CHAO_FACTOR} END",
+        f"CASE WHEN {CHAO_HOLDS} THEN {POOL[2]} END",
         "addresses",
         "0…",
         "upper end of its 95 % interval",
@@ -416,6 +419,50 @@ FEATURES: tuple[Feature, ...] = (
         "0…",
         "standard error of that ratio for a pool that stays",
         "order statistics of the uniform distribution",
+    ),
+    Feature(
+        "block_returning",
+        "coalesce(block_returning, CASE WHEN pool_names IS NOT NULL THEN 0 END)",
+        "addresses",
+        "0…",
+        "addresses of the pool that were given twice and more in one block of six hours, over all "
+        "blocks",
+        "unflux",
+    ),
+    Feature(
+        "block_dwell_ratio",
+        "block_dwell_ratio",
+        "ratio",
+        "0…",
+        "span of those in their block, over the span that a pool that stays gives",
+        "order statistics of the uniform distribution",
+    ),
+    Feature(
+        "block_churn_z",
+        "block_churn_z",
+        "standard errors",
+        "any",
+        "how far that is below a pool that stays",
+        "order statistics of the uniform distribution",
+    ),
+    Feature(
+        "pool_stay_h",
+        "CASE WHEN block_dwell_ratio IS NOT NULL THEN "
+        f"least({MAX_STAY_H}, block_hours / greatest(1 - block_dwell_ratio, 0.001)) END",
+        "h",
+        "0…1000",
+        "about how long a host stays in the pool, from what blocks of six hours lack of a pool "
+        "that stays; stays of less than the block come out longer than they are",
+        "unflux; order statistics of the uniform distribution",
+    ),
+    Feature(
+        "pool_stay_low_h",
+        f"CASE WHEN block_dwell_ratio IS NOT NULL THEN least({MAX_STAY_H}, block_hours / "
+        "greatest(1 - block_dwell_ratio + 2 * block_dwell_error, 0.001)) END",
+        "h",
+        "0…1000",
+        "the same, two standard errors lower",
+        "unflux; order statistics of the uniform distribution",
     ),
     Feature(
         "serving_ratio",
@@ -564,6 +611,32 @@ FEATURES: tuple[Feature, ...] = (
         "0…1",
         "share of a name server's addresses that are in the next answer too",
         "Konte 2009",
+    ),
+    Feature(
+        "ns_changes",
+        "ns_changed + coalesce(ns_address_changed, 0)",
+        "pairs",
+        "0…",
+        "neighbouring answers that differ: of its delegation, and of its name servers' addresses",
+        "unflux",
+    ),
+    Feature(
+        "ns_turnover_ratio",
+        f"CASE WHEN ns_changed > 0 OR ns_address_changed > 0 THEN greatest({NS_TURNOVER}) END",
+        "ratio",
+        "0…1",
+        "share of the name servers, or of the addresses of one, that is replaced when it changes: "
+        "the same however often one looks, and for servers that move by a new name too",
+        "unflux",
+    ),
+    Feature(
+        "ns_pool_ratio",
+        "greatest(ns_addresses / nullif(ns_hosts_seen, 0)::DOUBLE, "
+        "n_ns * ns_pairs / nullif(ns_previous, 0)::DOUBLE)",
+        "ratio",
+        "1…",
+        "addresses per name server, or name servers per delegation, whichever is more",
+        "unflux",
     ),
     Feature(
         "ns_address_ttl_max_s",

@@ -8,6 +8,8 @@ Only names whose answers changed, or that hold many addresses, are looked at.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import publicsuffixlist
 import pyarrow as pa
@@ -30,6 +32,9 @@ SERVING_SHARE = 0.9
 """Networks that together hold this share of all domains that stay where they are serve names."""
 MIN_STILL_DOMAINS = 200
 """With fewer such domains nothing is known about networks."""
+BLOCK_SLICES = 24
+"""Quarters of an hour in a block: the core's `BLOCK_MIN`. Flux lists a host for one to eight hours,
+volunteers leave after days."""
 
 COMMON = f"""
 WITH numbered AS (
@@ -58,42 +63,57 @@ WHERE n >= {MIN_COMMON} AND n > chance
 
 # Time is measured in the pool's own visits, so that nights and other lulls do not look like hosts
 # that stay. Of n places drawn at random from (0, 1) the span is (n-1)/(n+1) on average, with
-# variance 2(n-1)/((n+1)²(n+2)): order statistics of the uniform distribution.
+# variance 2(n-1)/((n+1)²(n+2)): order statistics of the uniform distribution. Asked of blocks of
+# time, each by itself: of hosts that are listed for a mean time L, a share of about T/L of a short
+# block T is lost, half by those that leave and half by those that come: L ≈ T / (1 - ratio).
 DWELL = """
 WITH binned AS (
-    SELECT pool, slice, sum(visits)::DOUBLE AS n FROM slices GROUP BY ALL
+    SELECT pool, block, slice, sum(visits)::DOUBLE AS n FROM slices GROUP BY ALL
 ), cumulated AS (
-    SELECT pool, slice, n, sum(n) OVER (PARTITION BY pool ORDER BY slice) - n AS before,
-        sum(n) OVER (PARTITION BY pool) AS whole FROM binned
+    SELECT pool, block, slice, n,
+        sum(n) OVER (PARTITION BY pool, block ORDER BY slice) - n AS before,
+        sum(n) OVER (PARTITION BY pool, block) AS whole,
+        (max(slice) OVER (PARTITION BY pool, block)
+            - min(slice) OVER (PARTITION BY pool, block) + 1) * :slice / 60.0 AS hours
+    FROM binned
 ), host AS (
-    SELECT pool, code, sum(visits)::DOUBLE AS n, min(first) AS first, max(last) AS last
-    FROM hosts GROUP BY ALL
-), comers AS (SELECT * FROM host WHERE n >= 2),
-placed AS (
-    SELECT r.pool, r.n,
+    SELECT pool, block, code, sum(visits)::DOUBLE AS n, min(first) AS first, max(last) AS last
+    FROM stays GROUP BY ALL HAVING sum(visits) >= 2
+), placed AS (
+    SELECT r.pool, r.n, f.hours,
         (l.before + l.n * ((r.last % :slice) + 0.5) / :slice) / l.whole
-        - (f.before + f.n * ((r.first % :slice) + 0.5) / :slice) / f.whole AS span
-    FROM comers r
-    JOIN cumulated f ON f.pool = r.pool AND f.slice = r.first // :slice
-    JOIN cumulated l ON l.pool = r.pool AND l.slice = r.last // :slice
-), dwell AS (
-    SELECT pool, count(*) AS pool_returning,
-        round(sum(span) / sum((n - 1) / (n + 1)), 9) AS pool_dwell_ratio,
-        round((sum((n - 1) / (n + 1)) - sum(span))
-            / sqrt(sum(2 * (n - 1) / (pow(n + 1, 2) * (n + 2)))), 6) AS pool_churn_z,
-        round(sqrt(sum(2 * (n - 1) / (pow(n + 1, 2) * (n + 2)))) / sum((n - 1) / (n + 1)), 9)
-            AS pool_dwell_error
-    FROM placed GROUP BY pool
-), sizes AS (
-    SELECT pool, count(*) AS pool_addresses, sum(n) AS pool_visits FROM host GROUP BY pool
+        - (f.before + f.n * ((r.first % :slice) + 0.5) / :slice) / f.whole AS span,
+        (r.n - 1) / (r.n + 1) AS expected,
+        2 * (r.n - 1) / (pow(r.n + 1, 2) * (r.n + 2)) AS variance
+    FROM host r
+    JOIN cumulated f ON f.pool = r.pool AND f.block = r.block AND f.slice = r.first // :slice
+    JOIN cumulated l ON l.pool = r.pool AND l.block = r.block AND l.slice = r.last // :slice
+)
+SELECT pool, count(*) AS returning,
+    round(sum(span) / sum(expected), 9) AS dwell_ratio,
+    round((sum(expected) - sum(span)) / sqrt(sum(variance)), 6) AS churn_z,
+    round(sqrt(sum(variance)) / sum(expected), 9) AS dwell_error,
+    round(sum(expected * hours) / sum(expected), 6) AS hours
+FROM placed GROUP BY pool
+""".replace(":slice", "15")
+
+FOUND = """
+WITH sizes AS (
+    SELECT pool, count(DISTINCT code) AS pool_addresses, sum(visits) AS pool_visits
+    FROM hosts GROUP BY pool
 ), people AS (
     SELECT pool, count(*) AS pool_names, count(DISTINCT operator) AS pool_domains
     FROM members GROUP BY pool
 )
-SELECT row, pool_names, pool_domains, pool_addresses, pool_visits, pool_returning,
-    pool_dwell_ratio, pool_churn_z, pool_dwell_error
-FROM members JOIN people USING (pool) JOIN sizes USING (pool) LEFT JOIN dwell USING (pool)
-""".replace(":slice", "15")
+SELECT row, members.pool AS pool_id, pool_names, pool_domains, pool_addresses, pool_visits,
+    day.returning AS pool_returning, day.dwell_ratio AS pool_dwell_ratio,
+    day.churn_z AS pool_churn_z, day.dwell_error AS pool_dwell_error,
+    block.returning AS block_returning, block.dwell_ratio AS block_dwell_ratio,
+    block.churn_z AS block_churn_z, block.dwell_error AS block_dwell_error,
+    block.hours AS block_hours
+FROM members JOIN people USING (pool) JOIN sizes USING (pool)
+    LEFT JOIN day ON day.pool = members.pool LEFT JOIN block ON block.pool = members.pool
+"""
 
 
 def operators(domains: pa.RecordBatch, rows: pa.Array) -> pa.Array:
@@ -121,8 +141,19 @@ def operators(domains: pa.RecordBatch, rows: pa.Array) -> pa.Array:
     return pc.take(pa.array(found), rows)
 
 
-def host_rows(counted: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Hosts of names with a pool (row, code, visits, first, last), and their visits by time."""
+class Drawn(NamedTuple):
+    """What names with a pool drew from it, as long tables; `row` is the name's."""
+
+    hosts: pa.Table
+    """row, code, visits, first, last (minutes)."""
+    stays: pa.Table
+    """The same by blocks of time: row, code, block, visits, first, last."""
+    slices: pa.Table
+    """row, slice (a quarter of an hour), visits."""
+
+
+def host_rows(counted: pa.Table) -> Drawn:
+    """Hosts of names with a pool, and their visits by time."""
     rows = pa.array(np.arange(counted.num_rows))
     lists = {name: counted.column(name).combine_chunks() for name in _LISTS}
     chosen = pc.and_(
@@ -132,33 +163,40 @@ def host_rows(counted: pa.Table) -> tuple[pa.Table, pa.Table]:
     rows = rows.filter(chosen)
     hosts = _flat(lists, rows, "host_code", code="host_code", visits="host_visits",
                   first="host_first_minute", last="host_last_minute")  # fmt: skip
+    stays = _flat(lists, rows, "stay_code", code="stay_code", block="stay_block",
+                  visits="stay_visits", first="stay_first_minute",
+                  last="stay_last_minute")  # fmt: skip
     slices = _flat(lists, rows, "slice", slice="slice", visits="slice_visits")
-    return hosts, slices
+    return Drawn(hosts, stays, slices)
 
 
-def count(
-    counted: pa.Table,
-    hosts: pa.Table,
-    slices: pa.Table,
-    operators: pa.Array,
-    places: pa.RecordBatch,
-) -> pa.Table:
-    """Columns `pool_…` and `serving_ratio` for the rows that `hosts` has, one row each.
+def count(counted: pa.Table, drawn: Drawn, operators: pa.Array, places: pa.RecordBatch) -> pa.Table:
+    """Columns `pool_…`, `block_…` and `serving_ratio` for the rows of `drawn`, one row each.
 
     `operators` numbers who registered each name (see `operators`), by row.
     """
+    hosts = drawn.hosts
     rows = pc.unique(hosts.column("row"))
     own = pa.table({"row": rows, "operator": pc.take(operators, rows)})
     with_operator = engine.query("SELECT * FROM hosts JOIN own USING (row)", hosts=hosts, own=own)
     edges = engine.query(COMMON, hosts=with_operator)
     pool = components(counted.num_rows, edges.column("a").to_numpy(), edges.column("b").to_numpy())
-    found = engine.query(
-        DWELL,
-        hosts=hosts.append_column("pool", pc.take(pa.array(pool), hosts.column("row"))),
-        slices=slices.append_column("pool", pc.take(pa.array(pool), slices.column("row"))),
-        members=own.append_column("pool", pc.take(pa.array(pool), rows)),
+    hosts_of, stays, slices = (
+        one.append_column("pool", pc.take(pa.array(pool), one.column("row"))) for one in drawn
     )
-    found = found.append_column("pool_id", pc.take(pa.array(pool), found.column("row")))
+    blocks = engine.query(f"SELECT *, slice // {BLOCK_SLICES} AS block FROM slices", slices=slices)
+    whole = "SELECT * REPLACE (0::BIGINT AS block) FROM rows"
+    found = engine.query(
+        FOUND,
+        hosts=hosts_of,
+        members=own.append_column("pool", pc.take(pa.array(pool), rows)),
+        day=engine.query(
+            DWELL,
+            stays=engine.query(whole, rows=stays),
+            slices=engine.query(whole, rows=blocks),
+        ),
+        block=engine.query(DWELL, stays=stays, slices=blocks),
+    )
     serving = _serving(counted, hosts, operators, places)
     query = "SELECT * FROM found LEFT JOIN serving USING (row)"
     return engine.query(query, found=found, serving=serving)
@@ -166,6 +204,7 @@ def count(
 
 _LISTS = (
     "host_code", "host_visits", "host_first_minute", "host_last_minute", "slice", "slice_visits",
+    "stay_code", "stay_block", "stay_visits", "stay_first_minute", "stay_last_minute",
 )  # fmt: skip
 INNER = (*_LISTS, "still_code")
 """Columns of the roll-up that only this module reads."""

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from unflux.features.chao import chao2
 from unflux.networks.answers import HOUR_MINUTES, Answers
 
 I64 = npt.NDArray[np.int64]
@@ -25,7 +26,6 @@ CONDITIONS = (
     f"{MIN_COVERAGE:.0%}"
 )
 WINDOWS_H = (1, 2, 3, 6, 12, 24, 48, 96, 168)
-Z_95 = 1.959964
 MIN_RETURNING = 15
 """Addresses that were seen twice, before anything is said about how long they stay."""
 
@@ -64,35 +64,6 @@ class Size(msgspec.Struct, frozen=True):
     """One window after the other."""
 
 
-def chao2(counts: I64, n_answers: int) -> tuple[float, float, float]:
-    """(estimate, low, high) of a closed pool, with 95 %, from how many answers held each address.
-
-    >>> chao2(np.array([1] * 10 + [2] * 10 + [3] * 20), 50)[0] > 40
-    True
-    """
-    observed = len(counts)
-    once, twice = int((counts == 1).sum()), int((counts == 2).sum())
-    share = (n_answers - 1) / n_answers if n_answers else 0.0
-    unseen = share * once * (once - 1) / (2 * (twice + 1))
-    if once == 0 or unseen <= 0:
-        # Nothing points at more; what is seen by its first answer now may still follow.
-        return float(observed), float(observed), observed + (3.0 if once else 0.0)
-    if twice:
-        ratio = once / twice
-        variance = twice * (
-            0.5 * share * ratio**2 + share**2 * ratio**3 + 0.25 * share**2 * ratio**4
-        )
-    else:
-        estimate = observed + unseen
-        variance = (
-            share * once * (once - 1) / 2
-            + share**2 * once * (2 * once - 1) ** 2 / 4
-            - share**2 * once**4 / (4 * estimate)
-        )
-    spread = math.exp(Z_95 * math.sqrt(math.log(1 + max(variance, 0.0) / unseen**2)))
-    return observed + unseen, observed + unseen / spread, observed + unseen * spread
-
-
 def of_window(answers: Answers, from_minute: int, to_minute: int) -> Estimate:
     """The estimate for the answers of a window."""
     part = answers.between(from_minute, to_minute)
@@ -102,7 +73,8 @@ def of_window(answers: Answers, from_minute: int, to_minute: int) -> Estimate:
     fits = int((counts == 2).sum()) >= MIN_TWICE or _all_seen(counts, coverage)
     values: tuple[float | None, float | None, float | None] = (None, None, None)
     if fits and coverage >= MIN_COVERAGE:
-        estimate, low, high = chao2(counts, part.n)
+        once, twice = int((counts == 1).sum()), int((counts == 2).sum())
+        estimate, low, high = chao2(len(counts), once, twice, part.n)
         values = (round(estimate, 1), round(low, 1), round(high, 1))
     span = (from_minute * 60, to_minute * 60)
     return Estimate(*span, len(counts), part.n, round(coverage, 4), *values)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from unflux.features.chao import chao2
 from unflux.web.history import Facts
 
 MINUTE_S, HOUR_S = 60, 3600
@@ -181,19 +182,9 @@ def pool_estimate(seen: Mapping[str, Seen]) -> dict[str, Any] | None:
         return None
     times = Counter(one.n for one in seen.values())
     f1, f2, observed = times[1], times[2], len(seen)
-    unseen = f1 * (f1 - 1) / (2 * (f2 + 1))
-    if unseen <= 0:
-        low, high = float(observed), float(observed)
-    else:
-        variance = (
-            unseen
-            + f1 * (2 * f1 - 1) ** 2 / (4 * (f2 + 1) ** 2)
-            + (f1**2 * f2 * (f1 - 1) ** 2 / (4 * (f2 + 1) ** 4))
-        )
-        factor = math.exp(1.96 * math.sqrt(math.log(1 + variance / unseen**2)))
-        low, high = observed + unseen / factor, observed + unseen * factor
+    estimate, low, high = chao2(observed, f1, f2)
     return {
-        "estimate": round(observed + unseen),
+        "estimate": round(estimate),
         "low": round(low),
         "high": round(high),
         "observed": observed,
