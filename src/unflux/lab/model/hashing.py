@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 
 U64 = npt.NDArray[np.uint64]
 _MASK = 0xFFFFFFFFFFFFFFFF
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_30, _27, _31 = np.uint64(30), np.uint64(27), np.uint64(31)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
@@ -17,13 +21,17 @@ def mix(*keys: npt.ArrayLike) -> U64:
     Keys are broadcast against each other, to one dimension at least; negative ones count as their
     two's complement.
     """
-    state = np.zeros(1, np.uint64)  # arrays wrap around silently, single numbers would warn
-    for key in keys:
-        part = np.asarray(key).astype(np.int64).astype(np.uint64)
-        state = (state ^ part) + _GOLDEN
-        state = (state ^ (state >> np.uint64(30))) * _FIRST
-        state = (state ^ (state >> np.uint64(27))) * _SECOND
-        state = state ^ (state >> np.uint64(31))
+    singles = list(takewhile(lambda key: isinstance(key, int), keys))
+    # Arrays wrap around silently, single numbers would warn.
+    state = np.array([mix_one(*cast(list[int], singles))], np.uint64)
+    for key in keys[len(singles) :]:
+        state = state ^ np.asarray(key).astype(np.int64).view(np.uint64)
+        state += _GOLDEN
+        state ^= state >> _30
+        state *= _FIRST
+        state ^= state >> _27
+        state *= _SECOND
+        state ^= state >> _31
     return state
 
 

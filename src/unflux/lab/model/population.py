@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unflux.lab.model.hashing import below, mix, uniform
-from unflux.lab.model.plan import AutonomousSystem, of_kind, zipf_weights
+from unflux.lab.model.plan import PREFIX_SIZE, AutonomousSystem, of_kind, zipf_weights
 
 I64 = npt.NDArray[np.int64]
 DAY_S = 86_400.0
@@ -47,6 +47,14 @@ class Population:
     def __init__(self, habits: Habits, seed: int) -> None:
         self.habits, self.seed = habits, seed
         self.systems = self._choose_systems()
+        prefixes = [one.prefixes for one in self.systems]
+        self._prefixes = np.array([first for some in prefixes for first in some], np.int64)
+        self._n_prefixes = np.array([len(some) for some in prefixes], np.int64)
+        self._first_prefix = np.cumsum(self._n_prefixes) - self._n_prefixes
+        n_systems = len(self.systems)
+        weights = zipf_weights(n_systems) if n_systems > 10 else np.full(n_systems, 1 / n_systems)
+        self._reach = np.cumsum(weights)
+        """Which share of hosts is in the first so many ASes."""
         n = habits.size
         self.born = np.zeros(n, np.int64)
         """How many hosts this place had before: the identity of a host is (place, born)."""
@@ -118,10 +126,8 @@ class Population:
 
     def _system_of(self, places: I64) -> I64:
         """The AS of each host: a Zipf-like draw (same botnet, same reach for all of them)."""
-        n = len(self.systems)
-        weights = zipf_weights(n) if n > 10 else np.full(n, 1 / n)
         chance = uniform(self.seed, 6, places, self.born[places])
-        return np.minimum(np.searchsorted(np.cumsum(weights), chance), n - 1)
+        return np.minimum(np.searchsorted(self._reach, chance), len(self.systems) - 1)
 
     def addresses(self, places: I64, now_s: float) -> list[int]:
         """The address that each host has now, as a number."""
@@ -137,8 +143,8 @@ class Population:
                 self.systems[system].v6 + int(number)
                 for system, number in zip(systems, numbers, strict=True)
             ]
-        found = np.zeros(len(places), np.int64)
-        for system in np.unique(systems):
-            mine = systems == system
-            found[mine] = self.systems[system].v4(numbers[mine])
-        return [int(address) for address in found]
+        # As `AutonomousSystem.v4`, for all of them at once.
+        numbers %= self._n_prefixes[systems] * PREFIX_SIZE
+        firsts = self._prefixes[self._first_prefix[systems] + numbers // PREFIX_SIZE]
+        found: list[int] = (firsts + numbers % PREFIX_SIZE).tolist()
+        return found

@@ -57,14 +57,43 @@ class Versions:
 
         `next_unit` is what its CNAME leads to, -1 when it leads nowhere.
         """
-        self.start.append(len(self.owner))
         for one in records:
             self.section.append(one.section)
             self.owner.append(one.owner)
             self.rdtype.append(one.rdtype)
             self.ttl_s.append(one.ttl_s)
             self.rdata.append(one.rdata)
-        self.count.append(len(records))
+        return self._close(len(records), cached_s, rcode, next_unit)
+
+    def add_rrset(
+        self, section: int, owner: int, rdtype: int, ttl_s: int, rdata: list[int], cached_s: int
+    ) -> int:
+        """`add` of one rrset: most versions are that, and this costs a third."""
+        n = len(rdata)
+        self.section.extend([section] * n)
+        self.owner.extend([owner] * n)
+        self.rdtype.extend([rdtype] * n)
+        self.ttl_s.extend([ttl_s] * n)
+        self.rdata.extend(rdata)
+        return self._close(n, cached_s)
+
+    def add_referral(
+        self, owner: int, hosts: list[int], rdtypes: tuple[int, int], ttl_s: int, rdata: list[int],
+        cached_s: int,
+    ) -> int:  # fmt: skip
+        """`add` of NS records and the addresses of their hosts, in the order of `rdata`."""
+        n = len(hosts)
+        self.section.extend([AUTHORITY] * n + [ADDITIONAL] * n)
+        self.owner.extend([owner] * n + hosts)
+        self.rdtype.extend([rdtypes[0]] * n + [rdtypes[1]] * n)
+        self.ttl_s.extend([ttl_s] * (2 * n))
+        self.rdata.extend(rdata)
+        return self._close(2 * n, cached_s)
+
+    def _close(self, count: int, cached_s: int, rcode: int = 0, next_unit: int = -1) -> int:
+        """Make a version of the last `count` records."""
+        self.start.append(len(self.owner) - count)
+        self.count.append(count)
         self.rcode.append(rcode)
         self.next_unit.append(next_unit)
         self.cached_s.append(cached_s)
@@ -74,6 +103,11 @@ class Versions:
         """One of the columns as an array of its own."""
         values: array[int] = getattr(self, name)
         return np.array(values, np.int64)
+
+    def of(self, name: str, places: I64) -> I64:
+        """Values of one of the columns at some places."""
+        values: array[int] = getattr(self, name)
+        return np.frombuffer(values, np.int64)[places] if len(values) else places[:0]
 
     def keep(self, numbers: I64) -> I64:
         """Drop all versions but `numbers` (ascending); returns the new number of each old one."""

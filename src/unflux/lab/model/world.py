@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unflux.lab.model import plan
-from unflux.lab.model.hashing import below_one, mix, mix_one, uniform, uniform_one
+from unflux.lab.model.hashing import below, below_one, mix, mix_one, uniform, uniform_one
 from unflux.lab.model.services import BOGONS, Service, Settings
 from unflux.lab.model.store import (
     ADDITIONAL,
@@ -68,8 +68,14 @@ class World:
         """(named, unit, rdtype): what can be asked."""
         self._units: list[tuple[int, int, int, int, int, int]] = []
         self._zones: list[tuple[int, int, int]] = []
-        self._still: dict[int, int] = {}
-        """Versions of units that never change."""
+        self._failed = -1
+        """The version that is SERVFAIL, once there is one."""
+        self._soa: dict[int, tuple[int, int]] = {}
+        """Owner and rdata of the SOA record, by zone."""
+        self._rdata_of: dict[int, int] = {}
+        """Numbers in `rdata` of addresses."""
+        self._servers: dict[int, tuple[list[int], list[int]]] = {}
+        """Hosts and rdata of the name servers that a service has for all its domains."""
         self._targets: dict[int, list[int]] = {}
         self._taken: set[str] = set()
         self._homes: dict[str, str] = {}
@@ -81,8 +87,11 @@ class World:
         for number in range(len(self.services)):
             self._build(number)
         units = np.array(self._units, np.int64).reshape(-1, 6)
-        self.unit_kind, self.unit_owner, self.unit_service = units[:, 0], units[:, 1], units[:, 2]
-        self.unit_domain, self.unit_zone, self.unit_target = units[:, 3], units[:, 4], units[:, 5]
+        columns = np.ascontiguousarray(units.T)
+        self.unit_kind, self.unit_owner, self.unit_service = columns[0], columns[1], columns[2]
+        self.unit_domain, self.unit_zone, self.unit_target = columns[3], columns[4], columns[5]
+        self._still = np.full(len(units), -1, np.int64)
+        """Versions of units that never change, -1 for what has none yet."""
         zones = np.array(self._zones, np.int64).reshape(-1, 3)
         self.zone_name, self.zone_service = zones[:, 0], zones[:, 1]
         self.zone_delegation = np.full(len(zones), -1, np.int64)
@@ -126,8 +135,26 @@ class World:
             parts.append(SYLLABLES[place])
         return "".join(parts)
 
-    def _new_domain(self, *keys: int) -> str:
-        """A registered domain that nobody has yet."""
+    def _first_draws(self, number: int, n_domains: int) -> list[str]:
+        """What `_new_domain` draws first for each domain of a service, all at once."""
+        domains = np.arange(n_domains)
+        tlds = below(len(TLDS), self.seed, 3, 0, number, domains).tolist()
+        chance, n_more = np.divmod(mix(self.seed, 2, 0, number, domains), np.uint64(4))
+        parts: list[list[int]] = []
+        for _ in range(5):
+            chance, place = np.divmod(chance, np.uint64(len(SYLLABLES)))
+            parts.append(place.tolist())
+        rows = zip(tlds, n_more.tolist(), zip(*parts, strict=True), strict=True)
+        return [
+            f"{''.join([SYLLABLES[place] for place in places[: 2 + more]])}.{TLDS[tld]}"
+            for tld, more, places in rows
+        ]
+
+    def _new_domain(self, *keys: int, drawn: str = "") -> str:
+        """A registered domain that nobody has yet; `drawn` is the first draw, where it is known."""
+        if drawn and drawn not in self._taken:
+            self._taken.add(drawn)
+            return drawn
         for attempt in range(1_000):
             tld = TLDS[below_one(len(TLDS), self.seed, 3, attempt, *keys)]
             text = f"{self.label(attempt, *keys)}{attempt or ''}.{tld}"
@@ -142,26 +169,31 @@ class World:
         own_zone = -1
         if one.shared_zone or one.chain:
             own_zone = self._zone(self._new_domain(number, -1), number, -1)
+        drawn = [""] * one.domains if one.shared_zone else self._first_draws(number, one.domains)
+        choices = one.labels or ("", "www")
+        chosen = below(len(choices), self.seed, 4, number, np.arange(one.domains)).tolist()
         for domain in range(one.domains):
-            self._build_domain(number, domain, own_zone)
+            label = choices[chosen[domain]]
+            self._build_domain(number, domain, own_zone, drawn[domain], label)
 
-    def _build_domain(self, number: int, domain: int, own_zone: int) -> None:
-        service = self.services[number]
-        one = service.settings
+    def _build_domain(
+        self, number: int, domain: int, own_zone: int, drawn: str, label: str
+    ) -> None:
+        """`drawn` and `label`: the domain's first draw, and the template of its host's label."""
+        one = self.services[number].settings
         if one.shared_zone:
             zone = own_zone
             parent = self.names.texts[self._zones[zone][0]]
             fqdn = f"{one.shared_zone.format(n=domain, label=self.label(number, domain))}.{parent}"
         elif not one.exists:
             zone = self._tld_zone[domain % len(TLDS)]
-            fqdn = self._new_domain(number, domain)
+            fqdn = self._new_domain(number, domain, drawn=drawn)
         else:
             given = one.apex if domain == 0 else ""
-            apex = given or self._new_domain(number, domain)
+            apex = given or self._new_domain(number, domain, drawn=drawn)
             zone = self._zone(apex, number, domain)
-            choices = one.labels or ("", "www")
-            label = choices[below_one(len(choices), self.seed, 4, number, domain)]
-            label = label.format(n=domain, label=self.label(number, domain, 7))
+            if "{" in label:
+                label = label.format(n=domain, label=self.label(number, domain, 7))
             fqdn = f"{label}.{apex}" if label else apex
         group = domain % max(one.sub_networks, 1)
         self.named.append(Named(fqdn, number, domain, group, zone))
@@ -224,14 +256,15 @@ class World:
             mine = np.flatnonzero(self.unit_kind[units] == kind)
             if len(mine):
                 versions[mine] = make(units[mine], times[mine])
-        cached = self.versions.cached_s
-        return versions, np.fromiter((cached[one] for one in versions), np.int64, len(versions))
+        return versions, self.versions.of("cached_s", versions)
 
     def _address_versions(self, units: I64, times: F64) -> I64:
         found = np.full(len(units), -1, np.int64)
-        for number in np.unique(self.unit_service[units]):
-            mine = np.flatnonzero(self.unit_service[units] == number)
-            found[mine] = self._of_service(int(number), units[mine], times[mine])
+        services = self.unit_service[units]
+        order = np.argsort(services, kind="stable")
+        ends = np.flatnonzero(np.diff(services[order])) + 1
+        for mine in np.split(order, ends):
+            found[mine] = self._of_service(int(services[mine[0]]), units[mine], times[mine])
         return found
 
     def _of_service(self, number: int, units: I64, times: F64) -> I64:
@@ -239,12 +272,11 @@ class World:
         one = service.settings
         still = one.selection == "fixed" and service.is_still
         if still and not (one.start_h or one.end_h or one.failure_ratio):
-            known = np.array([self._still.get(int(unit), -1) for unit in units], np.int64)
+            known: I64 = self._still[units]
             missing = np.flatnonzero(known < 0)
             if len(missing):
                 known[missing] = self._made(service, units[missing], times[missing])
-                fresh = zip(units[missing].tolist(), known[missing].tolist(), strict=True)
-                self._still.update(fresh)
+                self._still[units[missing]] = known[missing]
             return known
         return self._made(service, units, times)
 
@@ -253,20 +285,23 @@ class World:
         one = service.settings
         domains = self.unit_domain[units]
         steps = service.steps(domains, times)
-        keys = np.stack([units, steps, self._life(one, times)], axis=1)
-        _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        life = self._life(one, times)
+        order = np.lexsort((life, steps, units))
+        keys = np.stack([units, steps, life])[:, order]
+        is_new = np.r_[True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)]
+        first = order[is_new]
         groups = self._groups(service, units[first])
         picked = service.pick(domains[first], groups, steps[first], times[first], one.k)
-        made = [
-            self._address_version(
-                service, int(units[row]), float(times[row]), int(steps[row]), list_
-            )
-            for row, list_ in zip(first, picked, strict=True)
-        ]
-        versions = np.array(made, np.int64)[inverse.reshape(-1)]
-        failed = uniform(service.seed, 201, units, (times * 1e3).astype(np.int64))
-        if one.failure_ratio and (failed < one.failure_ratio).any():
-            versions[failed < one.failure_ratio] = self._failure()
+        rows = zip(
+            units[first].tolist(), life[first].tolist(), steps[first].tolist(), picked, strict=True
+        )
+        made = [self._address_version(service, *row) for row in rows]
+        versions = np.empty(len(units), np.int64)
+        versions[order] = np.array(made, np.int64)[np.cumsum(is_new) - 1]
+        if one.failure_ratio:
+            failed = uniform(service.seed, 201, units, (times * 1e3).astype(np.int64))
+            if (failed < one.failure_ratio).any():
+                versions[failed < one.failure_ratio] = self._failure()
         return versions
 
     def _life(self, one: Settings, times: F64) -> I64:
@@ -277,14 +312,15 @@ class World:
 
     def _groups(self, service: Service, units: I64) -> I64:
         if service.settings.targets > 1:
-            return np.maximum(self.unit_target[units], 0)
+            targets: I64 = np.maximum(self.unit_target[units], 0)
+            return targets
         return service.group_of(self.unit_domain[units])
 
     def _address_version(
-        self, service: Service, unit: int, now_s: float, step: int, addresses: list[int]
+        self, service: Service, unit: int, life: int, step: int, addresses: list[int]
     ) -> int:
+        """Addresses of a unit at a step; `life` as `_life` tells it."""
         one = service.settings
-        life = int(self._life(one, np.array([now_s]))[0]) if one.start_h or one.end_h else 1
         if life == 2:
             return self._negative(unit, "NXDOMAIN")
         if life == 0:  # asleep: one parked address, as registrars and waiting operators do
@@ -293,15 +329,23 @@ class World:
         rdtype = one.rdtype
         if rdtype == "HTTPS" and self.unit_target[unit] == -1:
             rdtype = "A"
-        texts = [self._decoy(service, unit, step, place) or plan.text_of(address)
-                 for place, address in enumerate(addresses)]  # fmt: skip
-        if rdtype == "HTTPS":
-            texts = [f'1 . alpn="h2" ipv4hint={",".join(texts)}'] if texts else []
         number = self.rdtypes.number(rdtype)
-        records = [
-            Record(ANSWER, owner, number, one.ttl_s, self.rdata.number(text)) for text in texts
-        ]
-        return self.versions.add(records, one.ttl_s)
+        if one.bogon_ratio or rdtype == "HTTPS":
+            texts = [self._decoy(service, unit, step, place) or plan.text_of(address)
+                     for place, address in enumerate(addresses)]  # fmt: skip
+            if rdtype == "HTTPS":
+                texts = [f'1 . alpn="h2" ipv4hint={",".join(texts)}'] if texts else []
+            rdata = [self.rdata.number(text) for text in texts]
+        else:
+            rdata = [self._address(address) for address in addresses]
+        return self.versions.add_rrset(ANSWER, owner, number, one.ttl_s, rdata, one.ttl_s)
+
+    def _address(self, address: int) -> int:
+        """The number in `rdata` of an address."""
+        number = self._rdata_of.get(address)
+        if number is None:
+            number = self._rdata_of[address] = self.rdata.number(plan.text_of(address))
+        return number
 
     def _decoy(self, service: Service, unit: int, step: int, place: int) -> str | None:
         """Some operators mix in addresses that cannot be agents (Akamai 2017)."""
@@ -340,34 +384,39 @@ class World:
         return self.versions.add([record], ttl_s, next_unit=target)
 
     def _negative_versions(self, units: I64, times: F64) -> I64:
-        found = []
-        for unit in units.tolist():
-            if unit not in self._still:
-                kind = "NXDOMAIN" if self.unit_kind[unit] == NO_NAME else "NOERROR"
-                self._still[unit] = self._negative(unit, kind)
-            found.append(self._still[unit])
-        return np.array(found, np.int64)
+        for unit in dict.fromkeys(units[self._still[units] < 0].tolist()):
+            kind = "NXDOMAIN" if self.unit_kind[unit] == NO_NAME else "NOERROR"
+            self._still[unit] = self._negative(unit, kind)
+        known: I64 = self._still[units]
+        return known
 
     def _negative(self, unit: int, rcode: str) -> int:
         zone = int(self.unit_zone[unit])
-        owner = int(self.zone_name[zone])
-        name = self.names.texts[owner]
-        soa = f"ns1.{name} hostmaster.{name} 1 7200 3600 1209600 {NEGATIVE_TTL_S}"
-        record = Record(
-            AUTHORITY, owner, self.rdtypes.number("SOA"), NEGATIVE_TTL_S, self.rdata.number(soa)
-        )
+        if zone not in self._soa:
+            owner = int(self.zone_name[zone])
+            name = self.names.texts[owner]
+            soa = f"ns1.{name} hostmaster.{name} 1 7200 3600 1209600 {NEGATIVE_TTL_S}"
+            self._soa[zone] = owner, self.rdata.number(soa)
+        owner, rdata = self._soa[zone]
+        record = Record(AUTHORITY, owner, self.rdtypes.number("SOA"), NEGATIVE_TTL_S, rdata)
         return self.versions.add([record], NEGATIVE_TTL_S, RCODES.index(rcode))
 
     def _failure(self) -> int:
-        if -1 not in self._still:
-            self._still[-1] = self.versions.add([], 0, RCODES.index("SERVFAIL"))
-        return self._still[-1]
+        if self._failed < 0:
+            self._failed = self.versions.add([], 0, RCODES.index("SERVFAIL"))
+        return self._failed
 
     def drop_all_but(self, versions: I64) -> I64:
         """Forget versions that nobody serves any more; returns new numbers by old ones."""
-        still = np.array(list(self._still.values()), np.int64)
-        moved = self.versions.keep(np.unique(np.concatenate([versions, still])))
-        self._still = {unit: int(moved[version]) for unit, version in self._still.items()}
+        is_kept = np.zeros(len(self.versions.start), bool)  # marking is cheaper than sorting
+        is_kept[versions] = True
+        known = np.flatnonzero(self._still >= 0)
+        is_kept[self._still[known]] = True
+        if self._failed >= 0:
+            is_kept[self._failed] = True
+        moved = self.versions.keep(np.flatnonzero(is_kept))
+        self._still[known] = moved[self._still[known]]
+        self._failed = int(moved[self._failed]) if self._failed >= 0 else -1
         return moved
 
     # Name servers
@@ -378,29 +427,57 @@ class World:
 
     def ns_step(self, units: I64, times: F64) -> I64:
         """Which version of its name servers the zone of each delegation unit has."""
+        every = [one.settings for one in self.services]
+        rotates = np.array([one.ns == "rotating" for one in every])
+        from_h = np.array([one.ns_from_h for one in every])
+        period_s = np.array([one.ns_period_s for one in every])
         found = np.zeros(len(units), np.int64)
-        for place, (unit, now_s) in enumerate(zip(units.tolist(), times.tolist(), strict=True)):
-            one = self.services[int(self.unit_service[unit])].settings
-            hours = (now_s - self.start_s) / 3600
-            if one.ns == "rotating" and hours >= one.ns_from_h:
-                found[place] = int(now_s // one.ns_period_s)
+        of = self.unit_service[units]
+        moving = np.flatnonzero(rotates[of] & ((times - self.start_s) / 3600 >= from_h[of]))
+        found[moving] = times[moving] // period_s[of[moving]]
         return found
 
     def _delegation_versions(self, units: I64, times: F64) -> I64:
         steps = self.ns_step(units, times)
+        found = np.where(steps == 0, self._still[units], -1)
+        missing = np.flatnonzero(found < 0)
+        fixed = self._fixed_addresses(units[missing])
         made: dict[tuple[int, int], int] = {}
-        found = []
-        rows = zip(units.tolist(), steps.tolist(), times.tolist(), strict=True)
-        for unit, step, now_s in rows:
-            if step == 0 and unit in self._still:
-                found.append(self._still[unit])
-                continue
+        rows = zip(
+            missing.tolist(), units[missing].tolist(), steps[missing].tolist(),
+            times[missing].tolist(), fixed, strict=True,
+        )  # fmt: skip
+        for place, unit, step, now_s, addresses in rows:
             if (unit, step) not in made:
-                made[unit, step] = self._delegation(unit, step, now_s)
                 if step == 0:
-                    self._still[unit] = made[unit, step]
-            found.append(made[unit, step])
-        return np.array(found, np.int64)
+                    self._still[unit] = made[unit, step] = self._fixed_delegation(unit, addresses)
+                else:
+                    made[unit, step] = self._delegation(unit, step, now_s)
+            found[place] = made[unit, step]
+        return found
+
+    def _fixed_delegation(self, unit: int, addresses: list[int]) -> int:
+        """`_delegation` while the name servers do not rotate, which is the case of most zones."""
+        number = int(self.unit_service[unit])
+        service = self.services[number]
+        one = service.settings
+        owner = int(self.unit_owner[unit])
+        servers = self._servers.get(number) if one.ns_shared else None
+        if servers is None:
+            home = self.home_of_name_servers(service, self.names.texts[owner])
+            hosts, targets, glue = [], [], []
+            for place, address in enumerate(addresses):
+                text = f"ns{place + 1}.{home}"
+                hosts.append(self.names.number(text))
+                targets.append(self.rdata.number(text))
+                glue.append(self._address(address))
+            servers = hosts, targets + glue
+            if one.ns_shared:
+                self._servers[number] = servers
+        rdtypes = self.rdtypes.number("NS"), self.rdtypes.number("A")
+        hosts, rdata = servers
+        ttl_s, cached_s = one.ns_ttl_s, one.delegation_ttl_s
+        return self.versions.add_referral(owner, hosts, rdtypes, ttl_s, rdata, cached_s)
 
     def _delegation(self, unit: int, step: int, now_s: float) -> int:
         service = self.services[int(self.unit_service[unit])]
@@ -460,6 +537,19 @@ class World:
             self._infrastructure(10, service.seed & 0xFFFFFFFF, domain, place)
             for place in range(one.ns_count)
         ]
+
+    def _fixed_addresses(self, units: I64) -> list[list[int]]:
+        """`fixed_name_servers` of several units at once."""
+        services = [(one.seed & 0xFFFFFFFF, one.settings) for one in self.services]
+        counts = np.array([one.ns_count for _, one in services], np.int64)
+        seeds = np.array([seed for seed, _ in services], np.int64)
+        shared = np.array([one.ns_shared for _, one in services], bool)
+        of = self.unit_service[units]
+        domains = np.where(shared[of], 0, self.unit_domain[units] + 1)
+        places = np.arange(counts[of].max(initial=0))
+        numbers = below(1 << 13, self.seed, 5, 10, seeds[of][:, None], domains[:, None], places)
+        rows = zip((plan.INFRASTRUCTURE + numbers).tolist(), counts[of].tolist(), strict=True)
+        return [row[:count] for row, count in rows]
 
     def name_servers(self, unit: int, now_s: float) -> list[str]:
         """Addresses of the name servers of a delegation at a time of the slice, in order."""

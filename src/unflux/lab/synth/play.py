@@ -103,7 +103,7 @@ class Player:
                 (resolver[rows][missed], queries.questions[rows][missed], units[missed],
                  times[missed], versions[missed])
             )  # fmt: skip
-            following = self.world.versions.column("next_unit")[versions]
+            following = self.world.versions.of("next_unit", versions)
             rows, units = rows[following >= 0], following[following >= 0]
         client_side = Responses(
             queries.times,
@@ -135,7 +135,7 @@ class Player:
         n, m = len(times), len(tld)
         parts = Parts([], [], [], [])
         parts.add(np.arange(n), 0, version, np.zeros(n, np.int64))
-        positive = has_zone[world.versions.column("rcode")[version[has_zone]] == 0]
+        positive = has_zone[world.versions.of("rcode", version[has_zone]) == 0]
         no_data = world.unit_kind[unit[positive]] == 2
         positive = positive[~no_data]
         zeros = np.zeros(len(positive), np.int64)
@@ -154,11 +154,11 @@ class Player:
     def _servers(self, zone_versions: I64) -> I64:
         """Who answers for a zone: the host of its last glue record; the TLD where there is none."""
         versions = self.world.versions
-        last = versions.column("start") + versions.column("count") - 1
-        rdata = versions.column("rdata")
         found = np.full(len(zone_versions), TLD_SERVER, np.int64)
         has = zone_versions >= 0
-        found[has] = -1 - rdata[last[zone_versions[has]]]
+        zones = zone_versions[has]
+        last = versions.of("start", zones) + versions.of("count", zones) - 1
+        found[has] = -1 - versions.of("rdata", last)
         return found
 
     def _table(self, responses: Responses) -> pa.Table:
@@ -174,17 +174,19 @@ class Player:
         age_s = np.concatenate(parts.age_s)
         by_response = np.lexsort((place, rank[response]))
         response, version, age_s = response[by_response], version[by_response], age_s[by_response]
-        count = versions.column("count")[version]
-        rows = rows_of(versions.column("start")[version], count)
+        count = versions.of("count", version)
+        rows = rows_of(versions.of("start", version), count)
         owner_of_row = np.repeat(response, count)
-        ttl = versions.column("ttl_s")[rows] - np.repeat(age_s, count)
+        ttl = versions.of("ttl_s", rows) - np.repeat(age_s, count)
         # Sections of a response stand together: answers of all its versions first.
-        section = versions.column("section")[rows]
+        section = versions.of("section", rows)
         sorted_rows = np.lexsort((section, rank[owner_of_row]))
         rows, owner_of_row, ttl = rows[sorted_rows], owner_of_row[sorted_rows], ttl[sorted_rows]
         rcode = np.zeros(n, np.int64)
-        np.maximum.at(rcode, response, versions.column("rcode")[version])
-        empty = np.setdiff1d(np.arange(n), owner_of_row, assume_unique=False)
+        np.maximum.at(rcode, response, versions.of("rcode", version))
+        is_empty = np.ones(n, bool)
+        is_empty[owner_of_row] = False
+        empty = np.flatnonzero(is_empty)
         return self._columns(responses, rank, rcode, rows, owner_of_row, ttl, empty)
 
     def _columns(
@@ -199,7 +201,7 @@ class Player:
         missing = record < 0
 
         def column(name: str, texts: list[str]) -> pa.Array:
-            return words(versions.column(name)[record], texts, missing)
+            return words(versions.of(name, record), texts, missing)
 
         question = responses.question[all_of]
         first = self.n_responses
@@ -208,8 +210,8 @@ class Player:
         columns = {
             "ts": pa.array((responses.ts_s[all_of] * 1e6).astype(np.int64)).cast(tables.TIME),
             "sensor": words(upstream, ["clients", "upstream"]),
-            "client": self._addresses(responses.client[all_of]),
-            "server": self._addresses(responses.server[all_of]),
+            "client": self._addresses(responses.client, all_of),
+            "server": self._addresses(responses.server, all_of),
             "vantage": words(upstream, ["client", "upstream"]),
             "response": pa.array((first + rank[all_of]).astype(np.uint64)),
             "qname": words(self.q_name[self.q_named[question]], world.names.texts),
@@ -223,14 +225,15 @@ class Player:
         }
         return pa.table(columns)
 
-    def _addresses(self, numbers: I64) -> pa.Array:
+    def _addresses(self, numbers: I64, response: I64) -> pa.Array:
+        """Addresses of the responses, each in all rows of the response."""
         known, inverse = np.unique(numbers, return_inverse=True)
         texts = [
             plan.text_of(int(number)) if number >= 0 else self.world.rdata.texts[-1 - int(number)]
             for number in known
         ]
         return pa.DictionaryArray.from_arrays(
-            inverse.astype(np.int32), pa.array(texts, pa.string())
+            inverse.astype(np.int32)[response], pa.array(texts, pa.string())
         )
 
     def _forget(self, now_s: float) -> None:
