@@ -10,4 +10,4 @@ test:
 	@tools/run.sh test
 
 clean:
-	rm -rf .venv rust/target examples/out bench/out src/unflux/enrich/data
+	rm -rf .venv rust/target examples/out bench/out src/unflux/enrich/data src/unflux/web/ui web/node_modules

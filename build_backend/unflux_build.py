@@ -1,4 +1,4 @@
-"""Build backend (PEP 517, PEP 660): maturin, with the default IP tables made before it runs."""
+"""Build backend (PEP 517, PEP 660): maturin; IP tables and pages are made before it runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import maturin
 
 import ip_tables
+import pages
 
 Settings = dict[str, Any] | None
 
@@ -27,8 +28,9 @@ prepare_metadata_for_build_editable = maturin.prepare_metadata_for_build_editabl
 def build_wheel(
     wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
 ) -> str:
-    """A wheel with core and tables."""
+    """A wheel with core, tables and pages."""
     ip_tables.ensure()
+    pages.ensure()
     name: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
     return name
 
@@ -38,12 +40,14 @@ def build_editable(
 ) -> str:
     """The same, for work on the source tree."""
     ip_tables.ensure()
+    pages.ensure()
     name: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
     return name
 
 
 def build_sdist(sdist_directory: str, config_settings: Settings = None) -> str:
-    """A source archive with the tables, so that building from it needs no npm."""
+    """A source archive with tables and pages, so that building from it needs no npm."""
     ip_tables.ensure()
+    pages.ensure()
     name: str = maturin.build_sdist(sdist_directory, config_settings)
     return name

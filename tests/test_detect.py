@@ -196,7 +196,7 @@ def test_rotating_name_servers_alone_are_ns_flux(tmp_path: Path, lab_tables) -> 
         seen.append((600 * number, wire))
     finding = judge(capture(tmp_path / "a.pcap", seen), lab_tables)["www.a.test"]
     assert finding.verdict == "ns_flux"
-    assert {reason.feature for reason in finding.reasons} >= {"ns_networks", "ns_address_retention"}
+    assert {reason.feature for reason in finding.reasons} >= {"ns_networks", "ns_turnover_ratio"}
 
 
 def test_baselines_say_what_their_formulas_say(tmp_path: Path, lab_tables) -> None:
@@ -235,7 +235,12 @@ def judged(detector_id: str, **values: object) -> tuple[str, float]:
     """Verdict and score of one row of features."""
     row = {
         "n_addresses": 1, "n_asns": 1, "n_prefixes": 1, "prefix_ratio": 1.0, "ttl_max_s": 300,
-        "answers_max": 1, "n_fresh": 10, "growth_events": 0,
+        "answers_max": 1, "n_fresh": 10, "growth_events": 0, "n_networks": 1, "n_countries": 1,
+        "n_subnets": 1, "n_ns": 2, "address_distance": None, "soa_retry_s": None, "ns_asns": 1,
+        "ns_networks": 1, "ns_address_retention": 1.0, "activity_10min": 1,
+        "cluster_addresses": 1, "cluster_names": 1, "cluster_ttl_s": 300.0, "cluster_reach": 1,
+        "cluster_prefix_ratio": 1.0, "cluster_entropy_ratio": 1.0, "cluster_growth_ratio": 0.1,
+        "tz_entropy_bits": None,
     } | values  # fmt: skip
     table = detect.by_id(detector_id).judge(pa.Table.from_pylist([row]))
     return table.column("verdict")[0].as_py(), table.column("score")[0].as_py()
@@ -271,3 +276,82 @@ def test_the_rule_of_thumb_by_hand() -> None:
     assert judged("cisa_rule", n_addresses=10)[0] == "single_flux"
     assert judged("cisa_rule", n_addresses=9)[0] == "not_flux"
     assert judged("cisa_rule", n_addresses=10, ttl_max_s=301) == ("not_flux", 0.0)
+
+
+def test_stalmans_count_by_hand() -> None:
+    # 3 A + 2 NS + 1.5·3 /24 + 1.5·3 ASN + 1 + 2·1 = 17; with two countries 19.
+    three = {"n_addresses": 3, "n_subnets": 3, "n_asns": 3}
+    assert judged("stalmans_count", **three) == ("not_flux", pytest.approx(17 / 35, abs=1e-5))
+    assert judged("stalmans_count", **three, n_countries=2)[0] == "single_flux"
+
+
+def test_nazario_by_hand() -> None:
+    # TTL 300, six addresses, far apart, three ASes: four points. A fourth name server: five.
+    four = {"n_addresses": 6, "address_distance": 70_000.0, "n_asns": 3}
+    assert judged("nazario2008", **four) == ("not_flux", pytest.approx(4 / 9, abs=1e-5))
+    assert judged("nazario2008", **four, n_ns=4)[0] == "single_flux"
+    assert judged("nazario2008", **four, soa_retry_s=600)[0] == "single_flux"
+
+
+def test_caglayan_by_hand() -> None:
+    assert judged("caglayan2009", n_networks=6)[0] == "not_flux"
+    assert judged("caglayan2009", n_networks=7) == ("single_flux", pytest.approx(7 / 13, abs=1e-5))
+    moving = {"ns_networks": 7, "ns_address_retention": 0.5}
+    assert judged("caglayan2009", **moving)[0] == "ns_flux"
+    assert judged("caglayan2009", **moving, n_networks=7)[0] == "double_flux"
+
+
+def test_the_tree_of_fluxbuster_by_hand() -> None:
+    grown = {"cluster_addresses": 40, "cluster_growth_ratio": 0.5, "cluster_reach": 109}
+    assert judged("fluxbuster", **grown)[0] == "single_flux"  # the branch of 926 of 1,020
+    assert judged("fluxbuster", **grown | {"cluster_addresses": 29})[0] == "not_flux"
+    assert judged("fluxbuster", **grown | {"cluster_growth_ratio": 0.12})[0] == "not_flux"
+    assert judged("fluxbuster", **grown | {"cluster_ttl_s": 20.0})[0] == "not_flux"
+    narrow = grown | {"cluster_entropy_ratio": 0.4}
+    assert judged("fluxbuster", **narrow)[0] == "not_flux"
+    assert judged("fluxbuster", **narrow | {"cluster_reach": 1221})[0] == "single_flux"
+
+
+def test_a_trained_tree_is_read_as_data() -> None:
+    from unflux.detect.trained import tree_sql
+
+    tree = {"feature": "x", "at": 2.5, "low": {"flux_ratio": 0.0}, "high": {"flux_ratio": 0.9}}
+    assert tree_sql(tree) == "CASE WHEN x <= 2.5 THEN 0.0 ELSE 0.9 END"
+
+
+def test_flux_in_one_network_needs_other_domains_and_hosts_that_are_used_up(
+    tmp_path: Path, lab_tables
+) -> None:
+    """Six domains draw two addresses at a time from a list of one network that moves on."""
+
+    def world(step: int) -> list[tuple[float, bytes]]:
+        return [
+            (
+                300 * number + domain,
+                a_response(
+                    f"d{domain}.test.",
+                    60,
+                    [
+                        f"198.18.7.{1 + (number * step // 4 + (number * 7 + domain * 3 + k * 5) % 12) % 250}"
+                        for k in range(2)
+                    ],
+                ),
+            )
+            for number in range(60)
+            for domain in range(6)
+        ]
+
+    moving = judge(capture(tmp_path / "moving.pcap", world(4)), lab_tables)
+    staying = judge(capture(tmp_path / "staying.pcap", world(0)), lab_tables)
+    assert {moving[f"d{n}.test"].verdict for n in range(6)} == {"single_flux"}
+    assert {staying[f"d{n}.test"].verdict for n in range(6)} == {"not_flux"}
+    assert moving["d0.test"].pool_domains == 6
+    assert "pool_domains" in {reason.feature for reason in moving["d0.test"].reasons}
+
+
+def test_periods_stand_in_findings(tmp_path: Path, lab_tables) -> None:
+    seen = [(300 * number, wire) for number, wire in enumerate(flux_answers(12))]
+    finding = judge(capture(tmp_path / "a.pcap", seen), lab_tables)["flux.test"]
+    assert finding.rotation_period_s == pytest.approx(300, rel=0.1)
+    assert finding.ns_period_s is None
+    assert any("change about every" in reason.says for reason in finding.reasons)

@@ -80,6 +80,10 @@ def test_every_command_of_the_docs_runs(
         "answers.parquet": str(tmp_path / "answers.parquet"),
         "/var/log/dns": str(example.parent),
         "history": str(tmp_path / "history"),
+        "pictures": str(tmp_path / "pictures"),
+        **dict.fromkeys(("at-agent.pcap", "at-next-hop.pcap"), str(example)),
+        "watch.toml": str(tmp_path / "watch.toml"),
+        "state": str(tmp_path),
         "/tmp/walk": str(tmp_path / "walk"),  # noqa: S108  what the page says, not what is used
         "/tmp/live": str(tmp_path / "live"),  # noqa: S108
         "/tmp/live-walk": str(tmp_path / "live-walk"),  # noqa: S108
@@ -88,6 +92,7 @@ def test_every_command_of_the_docs_runs(
         lacking = live_doctor.missing(live_doctor.examine())
         if lacking:
             pytest.skip(f"no live lab can run here: {lacking[0].detail}")
+    (tmp_path / "watch.toml").write_text('dnstap = "unix:/tmp/tap.sock"\n')
     for command in session:
         words = [stand_ins.get(word, word) for word in shlex.split(command)[1:]]
         words = [word.replace("/tmp/live/", f"{tmp_path}/live/") for word in words]  # noqa: S108

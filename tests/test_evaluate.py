@@ -116,6 +116,38 @@ def test_reports_are_written_whole_and_escaped(cli: Cli, suite: Path, tmp_path: 
     assert "| unflux v" in (tmp_path / "report.md").read_text()
 
 
+def test_thresholds_are_refitted_on_training_data() -> None:
+    from unflux.evaluate import fit
+
+    # Flux scores 0.8 and 0.6; the pool's 0.7 is the highest of the others, 0.3 without it.
+    flux = np.array([True, True, False, False])
+    score, kinds = np.array([0.8, 0.6, 0.7, 0.3]), ["rock", "rock", "pool", "plain"]
+    fitted = fit.fit(score, flux, kinds)
+    assert 0.7 < fitted.threshold < 0.7001
+    assert 0.3 < fitted.without["pool"] < 0.3001
+    done = fit.apply(fitted, score, flux, kinds, np.arange(4))
+    assert (done.recall, done.false_positives) == (0.5, 0)
+    assert done.unmet == {"plain": 0.0, "pool": 1.0, "rock": 0.5}
+
+
+def test_delays_are_those_of_growing_prefixes(cli: Cli, suite: Path) -> None:
+    chosen = ["--detector", "unflux", "--delays", "--json"]
+    training = ["--fit", suite / "answers.parquet", "--fit-labels", suite / "labels.json"]
+    done = cli("eval", *options(suite), *chosen, *training)
+    ours = json.loads(done.stdout)["detectors"][0]
+    assert ours["delay"]["double"]["called"] == 1
+    assert 0 < ours["delay"]["double"]["fresh_answers"] <= 10
+    assert ours["delay"]["double"]["seconds"] > 0
+    assert ours["refitted"]["recall"] > 0.5
+    assert ours["worst_network"][1] <= 1
+
+
+def test_training_data_needs_its_labels(cli: Cli, suite: Path) -> None:
+    done = cli("eval", *options(suite), "--fit", suite / "answers.parquet")
+    assert done.returncode == 2
+    assert "go together" in done.stderr
+
+
 def test_labels_that_are_none_are_refused(tmp_path: Path) -> None:
     for content in ("{}", '{"names": {}}', '{"names": {"a": {"flux": "yes"}}}', "no json"):
         path = tmp_path / "labels.json"

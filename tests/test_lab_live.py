@@ -189,7 +189,7 @@ def test_a_seal_that_breaks_while_the_lab_runs_ends_it(scenario: str) -> None:
             "    ip.route('add', dst='0.0.0.0/0', oif=ip.link_lookup(ifname='lo')[0])"
         )
         assert lab.run([sys.executable, "-c", code]).returncode == 0
-        lab.enclosure.process.wait(10)
+        lab.enclosure.process.wait(30)
 
 
 CONNECT = textwrap.dedent("""
@@ -410,7 +410,7 @@ def processes_of(directory: Path) -> list[str]:
     return found
 
 
-def until(what: Callable[[], bool], seconds: float = 12.0) -> bool:
+def until(what: Callable[[], bool], seconds: float = 40.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if what():
@@ -436,7 +436,7 @@ def command_line_lab(scenario: str, tmp_path: Path) -> Iterator[tuple[subprocess
         [sys.executable, "-m", "unflux", "lab", "run", scenario, "--out", str(out)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert until(lambda: runtime_of(out) is not None, 40)
+    assert until(lambda: runtime_of(out) is not None, 60)
     directory = runtime_of(out)
     assert directory is not None
     yield process, directory
@@ -452,7 +452,7 @@ def test_whatever_ends_the_command_ends_the_lab(
     process, directory = command_line_lab
     assert len(processes_of(directory)) >= 2  # the enclosure, unbound
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert until(lambda: not processes_of(directory) and not directory.exists())
     assert "Traceback" not in errors
     if number != signal.SIGKILL:
@@ -473,7 +473,7 @@ def test_an_actor_that_dies_is_named_and_ends_the_lab(
             same = (path / "ns/net").readlink() == namespace_of_lab
             if same and victim in (path / "cmdline").read_bytes().decode():
                 os.kill(int(path.name), signal.SIGKILL)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert f"{name} failed" in errors and "Traceback" not in errors
     assert until(lambda: not processes_of(directory) and not directory.exists())
@@ -485,7 +485,7 @@ def test_the_death_of_the_namespaces_init_ends_everything(
 ) -> None:
     process, directory = command_line_lab
     os.kill(int((directory / "init.pid").read_text()), signal.SIGKILL)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1 and "ended without a word" in errors
     assert until(lambda: not processes_of(directory) and not directory.exists())
 

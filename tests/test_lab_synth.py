@@ -251,3 +251,18 @@ def test_a_signal_ends_playing_and_leaves_nothing(tmp_path: Path, number: signal
     _, told = process.communicate(timeout=60)
     assert (process.returncode, told) == (130, "unflux: stopped; nothing was written\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_world_in_which_nobody_asks_is_played(tmp_path: Path) -> None:
+    scenario = tmp_path / "tiny.toml"
+    scenario.write_text(
+        'hours = 1\nclients = 12\nresolvers = 1\n[[service]]\npreset = "static"\n'
+        "domains = 3\nvisits_per_h = 0.1\n"
+    )
+    made = synth(scenarios.load(str(scenario)), tmp_path / "tiny", FORMATS)
+    assert (made.responses, made.names) == (0, 3)
+    assert pq.read_table(tmp_path / "tiny" / "answers.parquet").num_rows == 0
+    scenario.write_text(scenario.read_text().replace("0.1", "4"))
+    made = synth(scenarios.load(str(scenario)), tmp_path / "few", FORMATS)
+    assert made.responses == json.loads((tmp_path / "few" / "card.json").read_text())["responses"]
+    assert 0 < made.responses < 100

@@ -117,13 +117,12 @@ def test_still_name_servers_have_no_period(day: Day) -> None:
 
 
 def test_single_and_double_flux_are_told_apart(day: Day) -> None:
-    """By the verdict, and where the detector sees too little of name servers, by their moves."""
+    """Every network by its verdict, and by the moves of its name servers."""
     for number, service in enumerate(day.lab.world.services):
         names = [one.name for one in day.lab.world.named if one.service == number]
         verdicts = {day.findings[name].verdict for name in names}
         wanted = service.settings.verdict
-        if wanted == "single_flux":
-            assert not verdicts & {"double_flux", "ns_flux"}, (service.name, verdicts)
+        assert verdicts == {wanted}, (service.name, verdicts)
         for name in names:
             zone = day.played.tracker.names[name].zone
             found = estimate([one for one in day.played.samples if one.zone == zone])

@@ -12,7 +12,8 @@ from unflux.track import Event, Query, Record, Response, Sample, Settings
 from unflux.track.ask import endpoint
 from unflux.track.history import dataset_of, flush
 from unflux.track.names import NameList, name_of, read
-from unflux.track.period import estimate
+from unflux.track.pace import Paces, Rate
+from unflux.track.period import estimate, moved
 from unflux.track.record import heard
 from unflux.track.setup import Whom, is_public_suffix, read_hints, tracker
 from unflux.track.store import Store
@@ -176,6 +177,25 @@ def test_a_period_is_estimated_between_changes_and_bounded_beyond() -> None:
     bound = estimate(samples(900, 300))
     assert (bound.seconds, bound.at_most_s) == (None, 900)
     assert not estimate(samples(100, 1e12)).moves
+
+
+def test_one_name_server_that_is_replaced_is_no_move() -> None:
+    def sample(at_s: float, *addresses: int) -> Sample:
+        members = tuple(f"ns{place}.a.test. 198.18.0.{one}" for place, one in enumerate(addresses))
+        return Sample(at_s, "a.test.", "child", members)
+
+    assert not moved(sample(0, 1, 2, 3), sample(1, 1, 2, 9))
+    assert moved(sample(0, 1, 2, 3), sample(1, 1, 8, 9))
+    replaced = [sample(60.0 * n, 1, 2, n) for n in range(50)]
+    assert estimate(replaced).n_changes == 0
+
+
+def test_budgets_fill_from_the_last_query_before_a_restart() -> None:
+    rate = Rate(0.1, 30)
+    assert Paces().bucket("name", "a.test.", rate, 1000.0).tokens == 30
+    assert Paces(1000.0).bucket("name", "a.test.", rate, 1000.0).wait_s(1000.0) == pytest.approx(10)
+    assert Paces(1000.0).bucket("name", "a.test.", rate, 1050.0).tokens == pytest.approx(5)
+    assert Paces(1000.0).bucket("name", "a.test.", rate, 9999.0).tokens == 30
 
 
 def test_moving_delegations_rank_first() -> None:

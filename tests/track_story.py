@@ -126,9 +126,9 @@ class Story:
         self.now = START_S
         self.skew = 0.0
         self.out: list[tuple[float, int, Asked]] = []
-        self.tracker = self._made(fresh=True)
+        self.tracker = self._made()
 
-    def _made(self, *, fresh: bool) -> Tracker:
+    def _made(self, asked_last_s: float | None = None) -> Tracker:
         return Tracker(
             self.settings,
             started_s=self.now + self.skew,
@@ -136,7 +136,7 @@ class Story:
             hints=() if self.mode == "resolver" else (ROOT,),
             may_ask=(lambda zone: zone == "test.") if self.mode == "both" else lambda _zone: True,
             seed=self.seed,
-            fresh=fresh,
+            asked_last_s=asked_last_s,
         )
 
     def run_until(self, until_s: float) -> None:
@@ -193,7 +193,8 @@ class Story:
             msgspec.msgpack.encode(list(self.tracker.targets.values())), type=list[Target]
         )
         self.out = []
-        self.tracker = self._made(fresh=False)
+        asked = [one.asked_s for one in targets if one.asked_s is not None]
+        self.tracker = self._made(max(asked, default=None))
         self.tracker.restore(names, targets, self.now + self.skew)
 
     def play(self, path: Path) -> None:
@@ -211,10 +212,10 @@ class Story:
         if words[0] == "set":
             values = dict(word.split("=") for word in words[1:])
             self.settings = Settings(**{key: float(value) for key, value in values.items()})
-            self.tracker = self._made(fresh=True)
+            self.tracker = self._made()
         elif words[0] == "ask":
             self.mode = words[1]
-            self.tracker = self._made(fresh=True)
+            self.tracker = self._made()
         elif words[0] == "at":
             self.run_until(START_S + seconds(words[1]))
             getattr(self, f"do_{words[2]}")(*words[3:])

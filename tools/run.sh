@@ -41,15 +41,21 @@ need_rust() {
 # Make .venv with unflux and the extra's packages, unless that is done for this source.
 install_unflux() {
     local extra=$1 stamp=$venv/.unflux-$1 key
-    key=$(find pyproject.toml build_backend rust src -type f -not -path '*/target/*' \
-        -not -path '*/data/*' -not -name '*.so' -not -path '*/__pycache__/*' -print0 \
+    key=$(find pyproject.toml build_backend rust src web -type f -not -path '*/target/*' \
+        -not -path '*/data/*' -not -name '*.so' -not -path '*/__pycache__/*' \
+        -not -path '*/node_modules/*' -not -path '*/web/ui/*' -print0 \
         | sort -z | xargs -0 sha256sum | sha256sum)
     [ "$(cat "$stamp" 2>/dev/null)" = "$key" ] && return
     need_python
     need_rust
     [ -x $venv/bin/python ] || python3 -m venv $venv
     say "building and installing (the first time takes some minutes)"
-    $venv/bin/python -m pip install --quiet ".[$extra]"
+    rm -rf $venv/wheels
+    $venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir $venv/wheels .
+    local wheel=($venv/wheels/unflux-*.whl) pins=()
+    [ "$extra" = test ] && pins=(-c tools/constraints.txt)
+    $venv/bin/python -m pip install --quiet --force-reinstall --no-deps "${wheel[0]}"
+    $venv/bin/python -m pip install --quiet "${pins[@]}" "${wheel[0]}[$extra]"
     printf '%s' "$key" >"$stamp"
 }
 
@@ -64,13 +70,23 @@ demo() {
         --asn-db examples/out/asn.mmdb --country-db examples/out/country.mmdb
 }
 
+# Peers that tests compare with and talk to; tests of those that are absent are skipped.
+peers="tshark chromium postgresql unbound bind9 bind9-dnsutils knot-resolver lua-cqueues pdns-recursor
+    dnsdist curl iproute2"
+
 tests() {
-    command -v tshark >/dev/null || packages tshark || say "tests against tshark are skipped"
-    install_unflux test
+    local missing=()
+    for peer in $peers; do
+        dpkg -s "$peer" >/dev/null 2>&1 || missing+=("$peer")
+    done
+    [ ${#missing[@]} = 0 ] || packages "${missing[@]}" || say "tests that need them are skipped"
+    # PySpark is half a gigabyte: only where there is a Java that it could run on.
+    install_unflux "$(command -v java >/dev/null && echo test,spark || echo test)"
     $venv/bin/ruff check .
     $venv/bin/ruff format --check .
     $venv/bin/mypy
-    (cd rust && cargo fmt --check && cargo test --quiet -p unflux-core)
+    (cd rust && cargo fmt --check && cargo clippy --quiet --workspace --all-targets -- -D warnings \
+        && cargo test --quiet -p unflux-core -p unflux-live)
     if command -v c++ >/dev/null || packages g++; then
         tools/fuzz.sh 20
     fi

@@ -19,8 +19,9 @@ from unflux import __version__, detect, enrich, features, people, sightings, sou
 from unflux.detect import Detector, Finding
 from unflux.detect.base import DetectorId, Row
 from unflux.enrich import Enrichment
-from unflux.sightings import History, OnProgress
+from unflux.sightings import Dataset, History, OnProgress
 from unflux.sources.base import ReadOptions
+from unflux.spark import SparkOptions
 
 NO_ACTIVITY = (
     "The input has no activity: answers per response, failures and clients are unknown, so no "
@@ -43,6 +44,8 @@ class ScanOptions:
     detector_id: str = "unflux"
     save: Path | None = None
     """A dataset that takes the inputs in; findings are then about all that it holds."""
+    spark: SparkOptions | None = None
+    """Read and reduce on a cluster; None is this machine alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,10 @@ class Judged:
             n_countries=row["n_countries"],
             ttl_max_s=row["ttl_max_s"],
             detector=DetectorId(self.detector.id, self.detector.version),
+            rotation_period_s=row["rotation_period_s"],
+            ns_period_s=_faster(row["ns_address_period_s"], row["ns_rrset_period_s"]),
+            pool_domains=row["pool_domains"],
+            pool_addresses=row["pool_addresses"],
         )
 
 
@@ -123,6 +130,7 @@ def scan(
     enrichment = enrich.load(options.asn_db, options.country_db)
     history = _history(paths, options, on_progress)
     judged = judge(history, enrichment, detector, options.read.threads)
+    history = judged.history
     listed = judged.table.filter(pc.greater_equal(judged.table.column("score"), options.min_score))
     listed = listed.sort_by([("score", "descending"), ("name", "ascending")])
     findings = judged.findings(listed.to_pylist())
@@ -135,6 +143,8 @@ def scan(
 def _history(
     paths: Sequence[Path], options: ScanOptions, on_progress: OnProgress | None
 ) -> History:
+    if options.spark is not None:
+        return _history_by_spark(paths, options, options.spark)
     if options.save is None:
         return sightings.reduce(
             paths,
@@ -153,8 +163,18 @@ def _history(
     )
 
 
+def _history_by_spark(paths: Sequence[Path], options: ScanOptions, spark: SparkOptions) -> History:
+    from unflux.spark import reading
+
+    how: dict[str, Any] = {"format_name": options.format_name, "strict": options.strict}
+    if options.save is None:
+        return reading.reduce(paths, options.read, spark, **how)
+    return reading.add_to(Dataset.open(options.save), paths, options.read, spark, **how)
+
+
 def judge(history: History, enrichment: Enrichment, detector: Detector, threads: int = 1) -> Judged:
     """Features and verdicts of all names in a history."""
+    history = history.canonical()
     table = features.compute(history, enrichment, threads=threads)
     return Judged(detector.judge(table.table), table.places, history, detector)
 
@@ -202,6 +222,11 @@ def iso(time_us: int | None) -> str | None:
         return None
     moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_us % 1_000_000:06}Z"
+
+
+def _faster(one: float | None, other: float | None) -> float | None:
+    known = [value for value in (one, other) if value is not None]
+    return min(known) if known else None
 
 
 def _blind_spots_of(row: Row) -> list[str]:

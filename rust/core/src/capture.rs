@@ -20,7 +20,7 @@ pub struct Packet<'a> {
 impl<S: Sink> Desk<'_, S> {
     pub fn packet(&mut self, packet: &Packet<'_>) {
         let Packet { link, frame, cut, ts_us, place } = *packet;
-        if !self.in_time(ts_us, place) {
+        if !self.in_time(ts_us, place) || self.sink.packet(packet, &mut self.report) {
             return;
         }
         match link::find(link, frame, cut, &self.options.ports) {

@@ -175,6 +175,7 @@ fn time_us((seconds, nanoseconds): (Option<u64>, u64)) -> Result<Option<i64>, Ma
 
 fn address(bytes: &[u8]) -> Result<Address, Malformed> {
     match bytes.len() {
+        4 if bytes == [0; 4] => Ok(UNKNOWN_ADDRESS), // what unbound says of its own side
         4 => {
             let mut address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0];
             address[12..].copy_from_slice(bytes);

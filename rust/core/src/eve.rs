@@ -485,8 +485,10 @@ mod tests {
     use crate::source::Options;
     use proptest::prelude::*;
 
+    type Response = (Vec<(Section, u16, u32)>, Option<u16>, u16);
+
     #[derive(Default)]
-    struct Kept(Vec<(Vec<(Section, u16, u32)>, Option<u16>, u16)>);
+    struct Kept(Vec<Response>);
 
     impl Sink for Kept {
         fn response(&mut self, message: &Message, _seen: &Seen<'_>) {

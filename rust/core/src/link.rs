@@ -70,8 +70,8 @@ const MAX_TAGS: usize = 8;
 /// Packets inside packets, at most.
 const MAX_TUNNELS: u8 = 4;
 const IP_IN_IP: u8 = 4;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
 const IPV6_IN_IP: u8 = 41;
 const GRE: u8 = 47;
 /// Ports on which UDP carries Ethernet: VXLAN (RFC 7348, and Linux' old default), GENEVE (RFC 8926).
@@ -97,7 +97,8 @@ pub fn find_in_body<'a>(ends: Ends, protocol: u8, body: &'a [u8], ports: &[u16])
     Finder { cut: false, ports, depth: 0 }.transport(protocol, body, false, || ends)
 }
 
-fn network(link: LinkType, frame: &[u8]) -> Result<&[u8], Refused> {
+/// The IP packet in a frame.
+pub(crate) fn network(link: LinkType, frame: &[u8]) -> Result<&[u8], Refused> {
     match link {
         LinkType::Ethernet => tagged(frame, 12),
         LinkType::LinuxCooked => tagged(frame, 14),
@@ -142,69 +143,96 @@ struct Finder<'p> {
     depth: u8,
 }
 
+/// An IP packet without its headers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Internet<'a> {
+    pub ends: Ends,
+    pub protocol: u8,
+    /// What was captured of the body.
+    pub body: &'a [u8],
+    /// Bytes that the body has and the capture has not.
+    pub missing: usize,
+    /// For a fragment: its packet's number, where it begins, and whether more follow.
+    pub fragment: Option<(u32, u32, bool)>,
+}
+
+/// Read the IP header(s) of a packet.
+///
+/// # Errors
+/// When it is no IP, or its headers contradict themselves.
+#[inline]
+pub(crate) fn internet(packet: &[u8]) -> Result<Internet<'_>, Refused> {
+    match packet.first().map(|byte| byte >> 4) {
+        Some(4) => ipv4(packet),
+        Some(6) => ipv6(packet),
+        Some(_) => Err(Refused::Skip(Skip::NotIp)),
+        None => Err(Malformed::LinkHeader.into()),
+    }
+}
+
+#[inline]
+fn ipv4(packet: &[u8]) -> Result<Internet<'_>, Refused> {
+    let header: &[u8; 20] = packet.first_chunk().ok_or(Malformed::IpHeader)?;
+    let header_length = usize::from(header[0] & 0xF) * 4;
+    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    if header_length < 20 || (total != 0 && total < header_length) {
+        return Err(Malformed::IpHeader.into());
+    }
+    let end = if total == 0 { packet.len() } else { total }; // 0: left to the network card (TSO)
+    let body = packet.get(header_length..end.min(packet.len())).ok_or(Malformed::IpHeader)?;
+    let mapped = |at: usize| {
+        let mut address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0];
+        address[12..].copy_from_slice(&header[at..at + 4]);
+        address
+    };
+    let ends = Ends { source: mapped(12), destination: mapped(16) };
+    let missing = end.saturating_sub(packet.len());
+    let flags = u16::from_be_bytes([header[6], header[7]]);
+    let fragment = (flags & 0x3FFF != 0).then(|| {
+        let id = u32::from(u16::from_be_bytes([header[4], header[5]]));
+        (id, u32::from(flags & 0x1FFF) * 8, flags & 0x2000 != 0)
+    });
+    Ok(Internet { ends, protocol: header[9], body, missing, fragment })
+}
+
+#[inline]
+fn ipv6(packet: &[u8]) -> Result<Internet<'_>, Refused> {
+    let header: &[u8; 40] = packet.first_chunk().ok_or(Malformed::IpHeader)?;
+    let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    let end = if length == 0 { packet.len() } else { 40 + length };
+    let missing = end.saturating_sub(packet.len());
+    let address = |at: usize| <Address>::try_from(&header[at..at + 16]).unwrap_or_default();
+    let ends = Ends { source: address(8), destination: address(24) };
+    let mut body = &packet[40..end.min(packet.len())];
+    let mut next = header[6];
+    // Hop-by-hop, routing, destination options, fragment, authentication (RFC 8200 §4).
+    while matches!(next, 0 | 43 | 44 | 51 | 60) {
+        let (&following, &units) = body.first().zip(body.get(1)).ok_or(Malformed::IpHeader)?;
+        let size = match next {
+            44 => 8,
+            51 => (usize::from(units) + 2) * 4,
+            _ => (usize::from(units) + 1) * 8,
+        };
+        let rest = body.get(size..).ok_or(Malformed::IpHeader)?;
+        let flags = be16(body, 2).ok_or(Malformed::IpHeader)?;
+        if next == 44 && flags & 0xFFF9 != 0 {
+            let id = be32(body, 4).ok_or(Malformed::IpHeader)?;
+            let fragment = Some((id, u32::from(flags & 0xFFF8), flags & 1 != 0));
+            return Ok(Internet { ends, protocol: following, body: rest, missing, fragment });
+        }
+        body = rest;
+        next = following;
+    }
+    Ok(Internet { ends, protocol: next, body, missing, fragment: None })
+}
+
 impl Finder<'_> {
     fn ip<'a>(self, packet: &'a [u8]) -> Result<Found<'a>, Refused> {
-        match packet.first().map(|byte| byte >> 4) {
-            Some(4) => self.ipv4(packet),
-            Some(6) => self.ipv6(packet),
-            Some(_) => Err(Refused::Skip(Skip::NotIp)),
-            None => Err(Malformed::LinkHeader.into()),
+        let Internet { ends, protocol, body, missing, fragment } = internet(packet)?;
+        match fragment {
+            Some((id, at, more)) => self.fragment(ends, (id, protocol), at, more, body, missing > 0),
+            None => self.transport(protocol, body, missing > 0, || ends),
         }
-    }
-
-    fn ipv4<'a>(self, packet: &'a [u8]) -> Result<Found<'a>, Refused> {
-        let header: &[u8; 20] = packet.first_chunk().ok_or(Malformed::IpHeader)?;
-        let header_length = usize::from(header[0] & 0xF) * 4;
-        let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        if header_length < 20 || (total != 0 && total < header_length) {
-            return Err(Malformed::IpHeader.into());
-        }
-        let end = if total == 0 { packet.len() } else { total }; // 0: left to the network card (TSO)
-        let body = packet.get(header_length..end.min(packet.len())).ok_or(Malformed::IpHeader)?;
-        let mapped = |at: usize| {
-            let mut address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0];
-            address[12..].copy_from_slice(&header[at..at + 4]);
-            address
-        };
-        let ends = || Ends { source: mapped(12), destination: mapped(16) };
-        let short = end > packet.len();
-        let fragment = u16::from_be_bytes([header[6], header[7]]);
-        if fragment & 0x3FFF != 0 {
-            let id = u32::from(u16::from_be_bytes([header[4], header[5]]));
-            let more = fragment & 0x2000 != 0;
-            return self.fragment(ends(), (id, header[9]), u32::from(fragment & 0x1FFF) * 8, more, body, short);
-        }
-        self.transport(header[9], body, short, ends)
-    }
-
-    fn ipv6<'a>(self, packet: &'a [u8]) -> Result<Found<'a>, Refused> {
-        let header: &[u8; 40] = packet.first_chunk().ok_or(Malformed::IpHeader)?;
-        let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-        let end = if length == 0 { packet.len() } else { 40 + length };
-        let short = end > packet.len();
-        let address = |at: usize| <Address>::try_from(&header[at..at + 16]).unwrap_or_default();
-        let ends = || Ends { source: address(8), destination: address(24) };
-        let mut body = &packet[40..end.min(packet.len())];
-        let mut next = header[6];
-        // Hop-by-hop, routing, destination options, fragment, authentication (RFC 8200 §4).
-        while matches!(next, 0 | 43 | 44 | 51 | 60) {
-            let (&following, &units) = body.first().zip(body.get(1)).ok_or(Malformed::IpHeader)?;
-            let size = match next {
-                44 => 8,
-                51 => (usize::from(units) + 2) * 4,
-                _ => (usize::from(units) + 1) * 8,
-            };
-            let rest = body.get(size..).ok_or(Malformed::IpHeader)?;
-            let fragment = be16(body, 2).ok_or(Malformed::IpHeader)?;
-            if next == 44 && fragment & 0xFFF9 != 0 {
-                let id = be32(body, 4).ok_or(Malformed::IpHeader)?;
-                let at = u32::from(fragment & 0xFFF8);
-                return self.fragment(ends(), (id, following), at, fragment & 1 != 0, rest, short);
-            }
-            body = rest;
-            next = following;
-        }
-        self.transport(next, body, short, ends)
     }
 
     fn fragment<'a>(

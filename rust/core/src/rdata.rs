@@ -209,15 +209,27 @@ fn parse_param(key: u16, value: &str) -> Option<Vec<u8>> {
     let list = || value.split(',').filter(|part| !part.is_empty());
     let mut out = Vec::new();
     match key {
-        0 => list().try_for_each(|part| Some(out.extend(param_key(part)?.to_be_bytes())))?,
+        0 => {
+            for part in list() {
+                out.extend(param_key(part)?.to_be_bytes());
+            }
+        }
         1 => list().try_for_each(|part| {
             out.push(u8::try_from(part.len()).ok()?);
             out.extend(part.bytes());
             Some(())
         })?,
         3 if !value.is_empty() => out.extend(value.parse::<u16>().ok()?.to_be_bytes()),
-        4 => list().try_for_each(|part| Some(out.extend(part.parse::<Ipv4Addr>().ok()?.octets())))?,
-        6 => list().try_for_each(|part| Some(out.extend(part.parse::<Ipv6Addr>().ok()?.octets())))?,
+        4 => {
+            for part in list() {
+                out.extend(part.parse::<Ipv4Addr>().ok()?.octets());
+            }
+        }
+        6 => {
+            for part in list() {
+                out.extend(part.parse::<Ipv6Addr>().ok()?.octets());
+            }
+        }
         _ => out.extend(value.bytes()),
     }
     Some(out)

@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::builder::{Int64Builder, ListBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Int8Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type,
@@ -19,6 +20,7 @@ use arrow_array::{
 };
 
 use crate::reduce::HOUR_US;
+use crate::visits::{self, Visits};
 
 type Numbers<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 type Set<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
@@ -74,6 +76,7 @@ struct Timeline {
     last: Vec<u32>,
     last_minute: Option<i64>,
     current: Vec<u32>,
+    visits: Visits,
 }
 
 impl Timeline {
@@ -82,9 +85,10 @@ impl Timeline {
         self.seen.clear();
         self.last.clear();
         self.last_minute = None;
+        self.visits.clear();
     }
 
-    fn add(&mut self, hour: &Hour<'_>) {
+    fn add(&mut self, hour: &Hour<'_>, network: &impl Fn(u32) -> u64) {
         let mut occupied = hour
             .members
             .iter()
@@ -99,14 +103,14 @@ impl Timeline {
             current.clear();
             current.extend(hour.members.iter().filter(|(_, fresh)| fresh & bit != 0).map(|(code, _)| *code));
             current.sort_unstable();
-            self.observe(minute, &mut current);
+            self.observe(minute, &mut current, network);
             self.current = current;
         }
     }
 
-    fn observe(&mut self, minute: i64, current: &mut Vec<u32>) {
-        if self.last_minute == Some(minute) {
-            return; // the same cached copy, seen on both sides of the hour
+    fn observe(&mut self, minute: i64, current: &mut Vec<u32>, network: &impl Fn(u32) -> u64) {
+        if self.last_minute.is_some_and(|last| minute <= last) {
+            return; // cached copies that were seen on both sides of the hour
         }
         let rotation = &mut self.rotation;
         rotation.n_fresh += 1;
@@ -121,6 +125,8 @@ impl Timeline {
             rotation.n_growth_events += u64::from(n_new > 0);
             rotation.n_new += n_new;
         }
+        let before = self.last_minute.map(|at| (at, self.last.as_slice()));
+        self.visits.observe(minute, before, current, network);
         self.last_minute = Some(minute);
         std::mem::swap(&mut self.last, current);
     }
@@ -163,11 +169,51 @@ struct Counts {
     n_ns: u64,
     ttl_max: Option<u32>,
     ns_ttl_max: Option<u32>,
+    pool: Pool,
+    /// Minutes between changes of its NS records.
+    ns_period_min: Option<f64>,
     n_cnames: u64,
     /// Distinct address numbers: a range of [`Part::addresses`].
     addresses_at: (usize, usize),
     /// Distinct numbers of NS rdata: a range of [`Part::name_servers`].
     name_servers_at: (usize, usize),
+    /// Its hosts and their visits, by slices of time: ranges of [`Part::hosts`], [`Part::slices`].
+    hosts_at: (usize, usize),
+    slices_at: (usize, usize),
+    /// Visits of its hosts by blocks of time: a range of [`Part::stays`].
+    stays_at: (usize, usize),
+}
+
+/// What the order of the answers tells of the pool behind them: of the type and vantage that saw
+/// most of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pool {
+    n_samples: u64,
+    n_once: u64,
+    n_twice: u64,
+    n_incidences: u64,
+    dwell: visits::Dwell,
+    network_llr: f64,
+    activity: u64,
+    period_min: Option<f64>,
+    since: visits::Since,
+}
+
+impl Pool {
+    fn of(visits: &Visits) -> Self {
+        let (n_once, n_twice) = visits.seen_once_and_twice();
+        Pool {
+            n_samples: u64::from(visits.n_samples),
+            n_once: u64::from(n_once),
+            n_twice: u64::from(n_twice),
+            n_incidences: visits.hosts.iter().map(|host| u64::from(host.n_answers)).sum(),
+            dwell: visits.dwell(),
+            network_llr: visits.network_llr,
+            activity: u64::from(visits.activity),
+            period_min: visits.period_min(),
+            since: visits.since,
+        }
+    }
 }
 
 /// Where each address belongs, by the number of its rdata.
@@ -193,6 +239,12 @@ impl<'a> Places<'a> {
             country: keys("country")?,
             special: keys("special")?,
         })
+    }
+
+    /// The origin AS of an address, or its prefix where that is not known.
+    fn network(&self, code: u32) -> u64 {
+        let code = code as usize;
+        if self.asn.is_valid(code) { u64::from(self.asn.value(code)) } else { !self.prefix.value(code) }
     }
 
     fn spread(&self, codes: &[u32], scratch: &mut Vec<u64>) -> Spread {
@@ -388,6 +440,8 @@ impl<'a> Groups<'a> {
 
 /// Rows per block of [`Groups::block_batch`], as a power of two.
 const BLOCK_BITS: u32 = 12;
+/// Names with fewer addresses have no pool to speak of: their hosts are not listed.
+const MIN_POOL: usize = 3;
 /// Names whose rows are warmed together.
 const WARM_NAMES: usize = 16;
 
@@ -429,6 +483,9 @@ struct Part {
     counts: Vec<Counts>,
     addresses: Vec<u32>,
     name_servers: Vec<u32>,
+    hosts: Vec<visits::Host>,
+    slices: Vec<(i64, u32)>,
+    stays: Vec<visits::Stay>,
 }
 
 fn count_names(groups: &Groups<'_>, places: &Places<'_>, names: Range<usize>) -> Part {
@@ -457,13 +514,45 @@ fn count_name(groups: &Groups<'_>, places: &Places<'_>, rows: &[u32], scratch: &
         counts.spread = places.spread(codes, &mut scratch.words);
         counts.n_ipv6 = codes.iter().filter(|code| places.prefix.value(**code as usize) >> 63 == 1).count() as u64;
     }
-    for run in scratch.views.chunk_by(|a, b| (a.kind, a.vantage) == (b.kind, b.vantage)) {
-        let rotation = rotation(run, &mut scratch.timeline, &mut scratch.members);
-        match run[0].kind {
-            Kind::Ns => counts.name_servers.add(&rotation),
-            _ => counts.addresses.add(&rotation),
+    let network = |code: u32| places.network(code);
+    counts.hosts_at.0 = part.hosts.len();
+    counts.slices_at.0 = part.slices.len();
+    counts.stays_at.0 = part.stays.len();
+    for same_kind in scratch.views.chunk_by(|a, b| a.kind == b.kind) {
+        // Both sides of a resolver saw the same events: the side that saw more of them counts.
+        let (hosts_start, slices_start, stays_start) = (part.hosts.len(), part.slices.len(), part.stays.len());
+        let mut best = Rotation::default();
+        for run in same_kind.chunk_by(|a, b| a.vantage == b.vantage) {
+            let rotation = rotation(run, &mut scratch.timeline, &mut scratch.members, &network);
+            if rotation.n_fresh <= best.n_fresh {
+                continue;
+            }
+            best = rotation;
+            let visits = &scratch.timeline.visits;
+            if run[0].kind == Kind::Ns {
+                counts.ns_period_min = visits.period_min();
+                continue;
+            }
+            part.hosts.truncate(hosts_start);
+            part.slices.truncate(slices_start);
+            part.stays.truncate(stays_start);
+            if visits.hosts.len() >= MIN_POOL {
+                part.hosts.extend_from_slice(&visits.hosts);
+                part.slices.extend_from_slice(&visits.slices);
+                part.stays.extend_from_slice(&visits.stays);
+            }
+            if u64::from(visits.n_samples) > counts.pool.n_samples {
+                counts.pool = Pool::of(visits);
+            }
+        }
+        match same_kind[0].kind {
+            Kind::Ns => counts.name_servers.add(&best),
+            _ => counts.addresses.add(&best),
         }
     }
+    counts.hosts_at.1 = part.hosts.len();
+    counts.slices_at.1 = part.slices.len();
+    counts.stays_at.1 = part.stays.len();
     part.counts.push(counts);
 }
 
@@ -516,7 +605,12 @@ fn gather(groups: &Groups<'_>, rows: &[u32], counts: &mut Counts, views: &mut Ve
 }
 
 /// The rotation of one record type from one vantage: minutes of two vantages mean other things.
-fn rotation(views: &[View], timeline: &mut Timeline, members: &mut Vec<(u32, u64)>) -> Rotation {
+fn rotation(
+    views: &[View],
+    timeline: &mut Timeline,
+    members: &mut Vec<(u32, u64)>,
+    network: &impl Fn(u32) -> u64,
+) -> Rotation {
     timeline.clear();
     for hour in views.chunk_by(|a, b| a.hour == b.hour) {
         members.clear();
@@ -524,7 +618,7 @@ fn rotation(views: &[View], timeline: &mut Timeline, members: &mut Vec<(u32, u64
         let ttl = hour.iter().map(|view| view.ttl).max().unwrap_or_default();
         let lead = if hour[0].vantage == UPSTREAM { 0 } else { first_expiry(ttl) };
         let first_minute = hour[0].hour * MINUTES_PER_HOUR + lead;
-        timeline.add(&Hour { first_minute, members });
+        timeline.add(&Hour { first_minute, members }, network);
     }
     timeline.rotation
 }
@@ -580,6 +674,9 @@ struct Servers {
     /// Rotation of the name servers' own addresses.
     addresses: Rotation,
     ttl_max: Option<u32>,
+    /// Changes a minute of the hosts whose period is known, and how many such hosts.
+    rate_sum: f64,
+    n_rated: u32,
     /// Addresses of name servers that are also addresses of names in the zone.
     n_overlap: u64,
     n_named: u64,
@@ -755,6 +852,10 @@ fn zones(rolled: &Rolled<'_>, rdata: &StringArray, places: &Places<'_>, domains:
             layer.addresses.add(&counts.addresses);
             layer.ttl_max = layer.ttl_max.max(counts.ttl_max);
             layer.n_named += u64::from(!addresses.is_empty());
+            if let Some(period) = counts.pool.period_min {
+                layer.rate_sum += 1.0 / period;
+                layer.n_rated += 1;
+            }
             codes.extend(addresses);
         }
         codes.sort_unstable();
@@ -810,7 +911,7 @@ fn parents(name: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Names and values of the columns that every row has, in one place.
-fn own_columns(counts: &Counts, share: &Sharing, asked: &Asked) -> [(&'static str, i64); 26] {
+fn own_columns(counts: &Counts, share: &Sharing, asked: &Asked) -> [(&'static str, i64); 35] {
     let (spread, rotation) = (&counts.spread, &counts.addresses);
     [
         ("n_answers", asked.n_answers),
@@ -839,12 +940,21 @@ fn own_columns(counts: &Counts, share: &Sharing, asked: &Asked) -> [(&'static st
         ("n_slots", rotation.n_slots),
         ("n_shared", share.n_shared),
         ("max_domains_per_address", share.max_domains),
+        ("n_samples", counts.pool.n_samples),
+        ("n_once", counts.pool.n_once),
+        ("n_twice", counts.pool.n_twice),
+        ("n_incidences", counts.pool.n_incidences),
+        ("n_revisited", u64::from(counts.pool.dwell.n_hosts)),
+        ("activity_10min", counts.pool.activity),
+        ("since_pairs", u64::from(counts.pool.since.n_pairs)),
+        ("since_previous", u64::from(counts.pool.since.n_previous)),
+        ("since_kept", u64::from(counts.pool.since.n_kept)),
     ]
     .map(|(name, value)| (name, i64::try_from(value).unwrap_or(i64::MAX)))
 }
 
 /// The columns that are null where the name's zone, or its servers' addresses, were not seen.
-fn zone_columns(own: &Counts, zone: Option<&Counts>, servers: Option<&Servers>) -> [(&'static str, Option<i64>); 18] {
+fn zone_columns(own: &Counts, zone: Option<&Counts>, servers: Option<&Servers>) -> [(&'static str, Option<i64>); 19] {
     let of_zone = |pick: fn(&Counts) -> u64| zone.map(pick);
     let served = |pick: fn(&Servers) -> u64| servers.map(pick);
     [
@@ -864,10 +974,76 @@ fn zone_columns(own: &Counts, zone: Option<&Counts>, servers: Option<&Servers>) 
         ("ns_address_pairs", served(|layer| layer.addresses.n_pairs)),
         ("ns_address_previous", served(|layer| layer.addresses.n_previous)),
         ("ns_address_kept", served(|layer| layer.addresses.n_kept)),
+        ("ns_address_changed", served(|layer| layer.addresses.n_changed)),
         ("ns_address_new", served(|layer| layer.addresses.n_new)),
         ("web_dns_overlap", served(|layer| layer.n_overlap)),
     ]
     .map(|(name, value)| (name, value.map(|value| value as i64)))
+}
+
+/// The columns of real numbers; null where nothing can be said.
+fn real_columns(
+    own: &Counts,
+    share: &Sharing,
+    zone: Option<&Counts>,
+    servers: Option<&Servers>,
+) -> [(&'static str, Option<f64>); 11] {
+    let (spread, pool) = (&own.spread, &own.pool);
+    let minutes = |value: Option<f64>| value.map(|value| value * 60.0);
+    let server_period =
+        servers.filter(|layer| layer.n_rated > 0).map(|layer| f64::from(layer.n_rated) / layer.rate_sum);
+    [
+        ("asn_hhi", Some(spread.asn_hhi)),
+        ("prefix_entropy_bits", Some(spread.prefix_entropy_bits)),
+        ("idf_sum", Some(share.idf_sum)),
+        ("dwell_spanned", Some(pool.dwell.spanned)),
+        ("dwell_expected", Some(pool.dwell.expected)),
+        ("dwell_variance", Some(pool.dwell.variance)),
+        ("network_llr", Some(pool.network_llr)),
+        ("rotation_period_s", minutes(pool.period_min)),
+        ("since_us", pool.since.minute.map(|minute| minute as f64 * 6e7)),
+        ("ns_rrset_period_s", minutes(zone.and_then(|zone| zone.ns_period_min))),
+        ("ns_address_period_s", minutes(server_period)),
+    ]
+}
+
+/// Lists of each name's hosts with their visits, and of its visits by slice of time; an address of
+/// names that stay where they are.
+fn pool_columns(rolled: &Rolled<'_>, kept: &[usize]) -> Vec<(&'static str, ArrayRef, bool)> {
+    let parts = || kept.iter().map(|id| rolled.part(*id));
+    let hosts = || parts().map(|(part, counts)| &part.hosts[counts.hosts_at.0..counts.hosts_at.1]);
+    let slices = || parts().map(|(part, counts)| &part.slices[counts.slices_at.0..counts.slices_at.1]);
+    let stays = || parts().map(|(part, counts)| &part.stays[counts.stays_at.0..counts.stays_at.1]);
+    let stay_lists = |value: fn(&visits::Stay) -> i64| lists(stays().map(|some| some.iter().map(value).collect()));
+    let host_lists = |value: fn(&visits::Host) -> i64| lists(hosts().map(|some| some.iter().map(value).collect()));
+    let slice_lists = |value: fn(&(i64, u32)) -> i64| lists(slices().map(|some| some.iter().map(value).collect()));
+    let still = parts().map(|(part, counts)| {
+        let is_still = counts.addresses.n_changed == 0 && matches!(counts.spread.n_addresses, 1 | 2);
+        is_still.then(|| part.addresses[counts.addresses_at.0] as i32)
+    });
+    vec![
+        ("still_code", Arc::new(still.collect::<Int32Array>()) as ArrayRef, true),
+        ("host_code", host_lists(|host| i64::from(host.code)), false),
+        ("host_visits", host_lists(|host| i64::from(host.n_visits)), false),
+        ("host_first_minute", host_lists(|host| host.first_minute), false),
+        ("host_last_minute", host_lists(|host| host.last_minute), false),
+        ("slice", slice_lists(|(slice, _)| *slice), false),
+        ("slice_visits", slice_lists(|(_, count)| i64::from(*count)), false),
+        ("stay_code", stay_lists(|stay| i64::from(stay.code)), false),
+        ("stay_block", stay_lists(|stay| stay.block), false),
+        ("stay_visits", stay_lists(|stay| i64::from(stay.n_visits)), false),
+        ("stay_first_minute", stay_lists(|stay| stay.first_minute), false),
+        ("stay_last_minute", stay_lists(|stay| stay.last_minute), false),
+    ]
+}
+
+fn lists(rows: impl Iterator<Item = Vec<i64>>) -> ArrayRef {
+    let mut builder = ListBuilder::new(Int64Builder::new());
+    for row in rows {
+        builder.values().append_slice(&row);
+        builder.append(true);
+    }
+    Arc::new(builder.finish())
 }
 
 fn columns_of(
@@ -880,7 +1056,8 @@ fn columns_of(
     let blank = (Counts::default(), Sharing::default(), Asked::default());
     let mut own = own_columns(&blank.0, &blank.1, &blank.2).map(|(name, _)| (name, Vec::with_capacity(kept.len())));
     let mut zoned = zone_columns(&blank.0, None, None).map(|(name, _)| (name, Vec::with_capacity(kept.len())));
-    let mut real = ["asn_hhi", "prefix_entropy_bits", "idf_sum"].map(|name| (name, Vec::with_capacity(kept.len())));
+    let blank_reals = real_columns(&blank.0, &blank.1, None, None);
+    let mut real = blank_reals.map(|(name, _)| (name, Vec::with_capacity(kept.len())));
     let mut times = ["time_first", "time_last"].map(|name| (name, Vec::with_capacity(kept.len())));
     for id in &kept {
         let (counts, codes) = rolled.counts(*id);
@@ -892,8 +1069,8 @@ fn columns_of(
             .zip(own_columns(counts, &share, &rolled.asked[*id]))
             .for_each(|(column, (_, value))| column.1.push(value));
         zoned.iter_mut().zip(of_zone).for_each(|(column, (_, value))| column.1.push(value));
-        let ratios = [counts.spread.asn_hhi, counts.spread.prefix_entropy_bits, share.idf_sum];
-        real.iter_mut().zip(ratios).for_each(|(column, value)| column.1.push(value));
+        let reals = real_columns(counts, &share, zone.map(|zone| rolled.counts(zone).0), servers);
+        real.iter_mut().zip(reals).for_each(|(column, (_, value))| column.1.push(value));
         let (first, last) = rolled.times[*id];
         let seen = (first <= last).then_some((first, last));
         times
@@ -917,8 +1094,9 @@ fn columns_of(
         columns.push((name, Arc::new(Int64Array::from(values)), true));
     }
     for (name, values) in real {
-        columns.push((name, Arc::new(Float64Array::from(values)), false));
+        columns.push((name, Arc::new(Float64Array::from(values)), true));
     }
+    columns.extend(pool_columns(rolled, &kept));
     RecordBatch::try_from_iter_with_nullable(columns)
 }
 
@@ -929,7 +1107,7 @@ mod tests {
     fn run(hours: &[(i64, &[(u32, u64)])]) -> Rotation {
         let mut timeline = Timeline::default();
         for (first_minute, members) in hours {
-            timeline.add(&Hour { first_minute: *first_minute, members });
+            timeline.add(&Hour { first_minute: *first_minute, members }, &u64::from);
         }
         timeline.rotation
     }
@@ -957,6 +1135,13 @@ mod tests {
         // Expiry minute 61 is bit 61 in either hour.
         let rotation = run(&[(0, &[(1, 1 << 61)]), (60, &[(1, 1 << 61)])]);
         assert_eq!((rotation.n_fresh, rotation.n_pairs), (1, 0));
+    }
+
+    #[test]
+    fn copies_of_two_resolvers_on_both_sides_of_the_hour_are_two_observations() {
+        let both: &[(u32, u64)] = &[(1, 1 << 60), (2, 1 << 61)];
+        let rotation = run(&[(0, both), (60, both)]);
+        assert_eq!((rotation.n_fresh, rotation.n_pairs), (2, 1));
     }
 
     #[test]

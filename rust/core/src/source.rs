@@ -1,5 +1,6 @@
 //! What every source of single responses shares: how it is asked, what it hands over, and to whom.
 
+use crate::capture::Packet;
 use crate::link::{Address, UNKNOWN_ADDRESS};
 use crate::message::{Message, Refused};
 use crate::pieces::{Piece, Pieces};
@@ -45,6 +46,11 @@ pub struct Seen<'a> {
 /// Who wants the responses of an input.
 pub trait Sink {
     fn response(&mut self, message: &Message, seen: &Seen<'_>);
+
+    /// Take a captured packet whole, and enter it into the books; false: search it for responses.
+    fn packet(&mut self, _packet: &Packet<'_>, _report: &mut Report) -> bool {
+        false
+    }
 }
 
 impl Sink for Reducer {

@@ -1,5 +1,7 @@
 //! Python binding of `unflux-core`. It converts and releases the GIL; it decides nothing.
 
+mod live;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use unflux_core::{
-    agents, answers, clients, compose, enrich, formats, input, reduce, report, rollup, sightings, source,
+    agents, answers, clients, compose, enrich, flows, formats, input, reduce, report, rollup, sightings, source,
 };
 
 type Batch = PyArrowType<RecordBatch>;
@@ -226,6 +228,45 @@ fn read_answers<'py>(
     Ok((books(py, &report)?, error, next))
 }
 
+/// Read a capture into the packets table (see `unflux_core::flows`): `out(record_batch)` is called as
+/// it grows. Returns (books, error or None).
+#[pyfunction]
+#[pyo3(signature = (format, path, progress, out, *, since_us, until_us))]
+fn read_packets<'py>(
+    py: Python<'py>,
+    format: &str,
+    path: PathBuf,
+    progress: &Progress,
+    out: Py<PyAny>,
+    since_us: i64,
+    until_us: i64,
+) -> PyResult<(Bound<'py, PyDict>, Option<String>)> {
+    let options = source::Options { since_us, until_us, ..source::Options::default() };
+    let progress = progress.0.clone();
+    let format = format_of(format)?;
+    if !matches!(format, formats::Format::Pcap | formats::Format::Pcapng) {
+        return Err(PyValueError::new_err("packets are only in captures: pcap and pcapng"));
+    }
+    let mut report = report::Report::default();
+    let mut failed = None;
+    let (error, finished) = py.detach(|| {
+        let mut sink = flows::Packets::new(|batch: RecordBatch| {
+            let handed = Python::attach(|py| out.call1(py, PyTuple::new(py, [batch.to_pyarrow(py)?])?).map(|_| ()));
+            if let Err(error) = handed {
+                progress.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+                failed.get_or_insert(error);
+            }
+        });
+        let result = formats::read(format, &path, &options, &mut sink, &mut report, &progress);
+        (result.err(), sink.finish())
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    finished.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    Ok((books(py, &report)?, error))
+}
+
 /// The format of a file by its first bytes (unpacked), or None.
 #[pyfunction]
 fn sniff(head: &[u8]) -> Option<&'static str> {
@@ -385,9 +426,12 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<Progress>()?;
     module.add_class::<Reducer>()?;
+    module.add_class::<live::Live>()?;
+    module.add_class::<live::Window>()?;
     module.add_class::<AddressTable>()?;
     module.add_class::<Suffixes>()?;
     module.add_function(wrap_pyfunction!(read_answers, module)?)?;
+    module.add_function(wrap_pyfunction!(read_packets, module)?)?;
     module.add_function(wrap_pyfunction!(sniff, module)?)?;
     module.add_function(wrap_pyfunction!(head, module)?)?;
     module.add_function(wrap_pyfunction!(locate, module)?)?;

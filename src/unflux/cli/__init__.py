@@ -8,14 +8,21 @@ import typer
 
 from unflux import __version__
 from unflux.cli import (
+    blocked,
+    config,
     decode,
     doctor,
     eval,
     explain,
     export,
     lab,
+    networks,
+    rejudge,
     scan,
+    serve,
+    trace,
     track,
+    watch,
     zonediff,
 )
 
@@ -49,6 +56,13 @@ for command in (
     export,
     track,
     zonediff,
+    networks,
+    trace,
+    watch,
+    blocked,
+    config,
+    serve,
+    rejudge,
     decode,
     eval,
     lab,

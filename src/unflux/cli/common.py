@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,8 +17,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from unflux.cli.times import parse_us
 from unflux.errors import UnfluxError
+from unflux.share.text import visible
 from unflux.sightings import Input, OnProgress, sigterm_as_interrupt
-from unflux.sources.base import ANY_TIME_US, ReadOptions
+from unflux.sources.base import ANY_TIME_US, ReadOptions, client_key_of
+from unflux.spark.options import SparkOptions, parse_conf
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_FOUND = 0, 1, 2, 3
 
@@ -47,9 +47,24 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first thing 
 AsnDb = Annotated[Path | None, typer.Option(help="MMDB file: address to origin AS.")]
 CountryDb = Annotated[Path | None, typer.Option(help="MMDB file: address to country.")]
 DetectorOption = Annotated[str, typer.Option("--detector", help="Which detector judges.")]
+Engine = Annotated[
+    str, typer.Option(help="What reads: embedded (this machine) or spark (a cluster).")
+]
+Master = Annotated[
+    str | None, typer.Option(help="Spark's master: spark://HOST:7077, yarn, local[4] …")
+]
+Conf = Annotated[
+    list[str] | None, typer.Option("--conf", help="KEY=VALUE: a setting of Spark; several times.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: object) -> None:
+    """Print on standard error; file names and data in it cannot command the terminal."""
+    for line in str(text).split("\n"):
+        errors.print(visible(line), markup=False)
 
 
 def read_options(
@@ -85,22 +100,25 @@ def read_options(
     )
 
 
-MIN_KEY_BYTES = 16
+def spark_options(engine: str, master: str | None, conf: list[str] | None) -> SparkOptions | None:
+    """How Spark is reached; None for the embedded engine."""
+    if engine not in ("embedded", "spark"):
+        raise typer.BadParameter(f"--engine is embedded or spark, not {engine!r}")
+    if engine == "embedded":
+        if master or conf:
+            raise typer.BadParameter("--master and --conf go with --engine spark")
+        return None
+    try:
+        return SparkOptions(master, parse_conf(conf or []))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _client_key(path: Path | None) -> bytes:
-    """The key in a file, whatever its length; a new one without a file."""
-    if path is None:
-        return secrets.token_bytes(16)
     try:
-        content = path.read_bytes().strip()
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror or error}") from None
-    if len(content) < MIN_KEY_BYTES:
-        raise typer.BadParameter(
-            f"{path} needs at least {MIN_KEY_BYTES} bytes (openssl rand -hex 32)"
-        )
-    return hashlib.blake2b(content, digest_size=16).digest()
+        return client_key_of(path)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 @contextmanager
@@ -120,7 +138,7 @@ def print_errors(inputs: Iterable[Input]) -> None:
     """One sentence on standard error for each file that could not be read to its end."""
     for one in inputs:
         if one.books.error:
-            errors.print(f"unflux: {one.path}: {one.books.error}", markup=False)
+            say(f"unflux: {one.path}: {one.books.error}")
 
 
 def exit_code(inputs: Iterable[Input]) -> int:
@@ -136,18 +154,18 @@ def clean_end() -> Iterator[None]:
             yield
             sys.stdout.flush()
     except UnfluxError as error:
-        errors.print(f"unflux: {error}", markup=False)
+        say(f"unflux: {error}")
         raise typer.Exit(EXIT_ERROR) from None
     except ValueError as error:
-        errors.print(f"unflux: {error}", markup=False)
+        say(f"unflux: {error}")
         raise typer.Exit(EXIT_USAGE) from None
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(EXIT_OK) from None
         where = f"{error.filename}: " if error.filename else ""
-        errors.print(f"unflux: {where}{error.strerror or error}", markup=False)
+        say(f"unflux: {where}{error.strerror or error}")
         raise typer.Exit(EXIT_ERROR) from None
     except KeyboardInterrupt:
-        errors.print("unflux: stopped; nothing was written", markup=False)
+        say("unflux: stopped; nothing was written")
         raise typer.Exit(128 + signal.SIGINT) from None

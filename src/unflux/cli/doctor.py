@@ -18,6 +18,7 @@ from rich.text import Text
 from unflux import __version__, detect, enrich, sources
 from unflux._native import __version__ as core_version
 from unflux.cli import common
+from unflux.share.text import visible
 
 LIBRARIES = ("duckdb", "pyarrow", "msgspec", "publicsuffixlist", "typer", "rich")
 TOOLS = ("tshark",)
@@ -40,7 +41,7 @@ def doctor(
         for section, content in report.items():
             console.print(Text(section.replace("_", " "), "bold"))
             for line in _lines(content):
-                console.print(Text(f"  {line}"))
+                console.print(Text(visible(f"  {line}")))
 
 
 def examine(asn_db: Path | None = None, country_db: Path | None = None) -> dict[str, Any]:

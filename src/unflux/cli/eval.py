@@ -11,7 +11,7 @@ import typer
 
 from unflux import detect, sources
 from unflux.cli import common
-from unflux.evaluate import evaluate, load_labels, report
+from unflux.evaluate import evaluate, fit_thresholds, load_labels, report
 from unflux.evaluate.run import Choice
 from unflux.pipeline import ScanOptions
 from unflux.sightings import whole_file
@@ -32,6 +32,15 @@ def evaluate_detectors(
     country_db: common.CountryDb = None,
     split: Annotated[str | None, typer.Option(help="Only names of this split.")] = None,
     min_fresh: Annotated[int, typer.Option(help="Only names with so many fresh answers.")] = 0,
+    fit: Annotated[
+        Path | None, typer.Option(help="Training data: thresholds are re-fitted on it as well.")
+    ] = None,
+    fit_labels: Annotated[
+        Path | None, typer.Option(help="labels.json of the training data.")
+    ] = None,
+    delays: Annotated[
+        bool, typer.Option("--delays", help="Judge growing prefixes too: how long to a verdict.")
+    ] = False,
     as_json: common.AsJson = False,
     report_file: Annotated[
         Path | None, typer.Option("--report", help="Also write a report: NAME.md or NAME.html.")
@@ -44,6 +53,8 @@ def evaluate_detectors(
     """Measure detectors on labelled data: what they find, what they miss, whom they accuse."""
     if report_file is not None and report_file.suffix not in (".md", ".html"):
         raise typer.BadParameter("--report is a file NAME.md or NAME.html")
+    if (fit is None) != (fit_labels is None):
+        raise typer.BadParameter("--fit and --fit-labels go together")
     read = common.read_options(
         ports=ports, vantage=vantage, since=since, until=until, clients="drop", client_key=None
     )
@@ -55,7 +66,13 @@ def evaluate_detectors(
             sources.streams_as_files(paths) as files,
             common.progress_bar("reading") as on_progress,
         ):
-            result = evaluate(files, known, chosen, options, Choice(split, min_fresh), on_progress)
+            choice = Choice(split, min_fresh, delays)
+            fitted = None
+            if fit is not None and fit_labels is not None:
+                training = Choice(min_fresh=min_fresh)
+                learnt = load_labels(fit_labels)
+                fitted = fit_thresholds([fit], learnt, chosen, options, training)
+            result = evaluate(files, known, chosen, options, choice, on_progress, fitted)
         title = "Detectors on labelled data"
         if report_file is not None:
             text = report.html if report_file.suffix == ".html" else report.markdown

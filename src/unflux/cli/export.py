@@ -96,7 +96,7 @@ def export(
         _write(chosen, case, out)
         common.print_errors(scan.history.inputs)
         for line in told(chosen, case):
-            common.errors.print(f"unflux: {line}", markup=False)
+            common.say(f"unflux: {line}")
     raise typer.Exit(common.exit_code(scan.history.inputs))
 
 

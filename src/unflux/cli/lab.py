@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from unflux.cli import common, lab_live
 from unflux.lab import scenarios
 from unflux.lab.synth.run import OnSlice, synth
+from unflux.share.text import visible
 
 app = typer.Typer(help="The emulated flux world: live in a sealed namespace, or as data.")
 lab_live.register(app)
@@ -82,5 +83,6 @@ def synthesise(
 
             step: OnSlice = on_slice
             made = synth(drawn, out, formats or ["parquet"], step)
-        print(f"{made.directory}: {made.responses} responses, {made.names} labelled names, "
+        print(f"{visible(str(made.directory))}: {made.responses} responses, "
+              f"{made.names} labelled names, "
               f"{made.flux_names} of them flux")  # fmt: skip

@@ -53,6 +53,9 @@ def scan(
     clients: common.Clients = "keep",
     client_key: common.ClientKey = None,
     strict: common.Strict = False,
+    engine: common.Engine = "embedded",
+    master: common.Master = None,
+    conf: common.Conf = None,
     fail_on_find: Annotated[
         bool, typer.Option("--fail-on-find", help="Exit with 3 when flux is found.")
     ] = False,
@@ -78,6 +81,7 @@ def scan(
         country_db=country_db,
         min_score=min_score,
         detector_id=detector,
+        spark=common.spark_options(engine, master, conf),
         save=save,
     )
     with common.clean_end():
@@ -104,7 +108,7 @@ def _print(result: Scan, as_json: bool, as_ndjson: bool) -> None:
         table.show_scan(result, Console(width=width))
     if as_ndjson:
         for line in table.summary_lines(result.summary):
-            common.errors.print(line, markup=False)
+            common.say(line)
     common.print_errors(result.history.inputs)
 
 

@@ -88,6 +88,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     n_countries: int | None
     ttl_max_s: int | None
     detector: DetectorId
+    rotation_period_s: float | None = None
+    """Time between changes of its addresses; null before three changes were seen."""
+    ns_period_s: float | None = None
+    """Time between changes of its delegation or of a name server's address, whichever is faster."""
+    pool_domains: int | None = None
+    """Registered domains that draw from the same pool, its own among them."""
+    pool_addresses: int | None = None
+    """Addresses seen in that pool."""
 
     @property
     def is_flux(self) -> bool:

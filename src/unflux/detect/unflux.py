@@ -1,230 +1,118 @@
-"""unflux's own detector: rotation over many networks, with benign explanations tried.
+"""unflux's own detector: rotation over many networks, the pool behind it, benign services tried.
 
-Evidence is a weighted sum of signals (the address layer, and by itself the name-server layer). A
-verdict needs more than a sum: enough networks for the number of addresses, and either rotation
-that was seen, or one answer so wide that no service of one operator gives it. Two things tell
-flux from what looks like it once some hours were seen: its hosts come and go (`dwell_ratio`),
-those of a pool stay; and other domains draw from the same hosts (`n_siblings`). What rotates
-like flux and like a volunteer pool is `ambiguous`; what was seen too little is `insufficient`.
+A verdict rests on conditions (`conditions`), each of which can be checked by hand: spread over
+networks for the number of addresses, answers that are replaced when they change, other operators'
+domains that draw from the same pool, and whether the hosts of that pool stay. The score beside it
+is a logistic regression over signals and conditions (`score.json` has its weights and its card),
+kept inside the band of its verdict. What rotates like flux and like a benign service is
+`ambiguous`; what was seen too little is `insufficient`.
 
-Where it goes wrong: flux inside one network is called only when its addresses are dropped after
-a while and many other domains drop them too; in less than some hours it looks like a CDN. Flux of
-two to four addresses per answer stays ambiguous for as long. A pool that gives five to fourteen
-addresses of unrelated networks in one answer, seen once, is taken for flux (confidence low).
+Where it goes wrong: a pool of volunteers that answers with one, or with five to fourteen addresses
+of unrelated networks looks like flux until some hours have shown that its hosts stay. Flux of two
+to four addresses per answer on a single domain stays `ambiguous` until hours have shown that its
+hosts do not. Flux in one to four networks is called only when three other domains share its hosts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pyarrow as pa
 
 from unflux import engine
 from unflux.detect import base
 from unflux.detect.base import Explanation, Reason, Row
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """One piece of evidence: 0 at `low`, 1 at `high` (or the other way round), linear between."""
-
-    feature: str
-    low: float
-    high: float
-    weight: float
-    says: str
-    """A sentence with the feature's value as ``{value}``."""
-
-    @property
-    def sql(self) -> str:
-        """Strength, 0…1; null when the feature is (`least` and `greatest` pass over nulls)."""
-        strength = f"({self.feature} - {self.low}) / ({self.high - self.low})"
-        return f"CASE WHEN {self.feature} IS NOT NULL THEN greatest(0, least(1, {strength})) END"
-
-    def strength(self, value: float) -> float:
-        """The same for one value."""
-        return max(0.0, min(1.0, (value - self.low) / (self.high - self.low)))
-
-
-# Bounds: one answer of ten addresses lies in eight ASes (median of 29 flux names, 2011), /16s do
-# not repeat in it; benign answers of three and more have a /16 ratio of 0.17 (median). TTLs of
-# 215 flux names: 261 ± 60 s (FluXOR 2008); many benign ones are as short, so the weight is small.
-ADDRESS_SIGNALS = (
-    Signal("n_networks", 3, 9, 0.30, "its addresses lie in {value:.0f} networks"),
-    Signal(
-        "network_ratio",
-        0.4,
-        0.85,
-        0.20,
-        "{value:.0%} of its addresses are in networks of their own",
-    ),
-    Signal("retention", 0.7, 0.1, 0.15, "{value:.0%} of an answer is still in the next one"),
-    Signal("pool_ratio", 2, 8, 0.15, "{value:.0f} times as many addresses as one answer held"),
-    Signal("novelty_ratio", 0.1, 0.6, 0.05, "{value:.0%} of later answers was never seen before"),
-    Signal("answers_max", 4, 8, 0.05, "one response held {value:.0f} addresses"),
-    Signal(
-        "dwell_ratio",
-        0.6,
-        0.3,
-        0.20,
-        "its addresses stay for {value:.0%} of the time that a fixed pool's would",
-    ),
-    Signal("n_siblings", 0, 3, 0.10, "{value:.0f} other domains have the same addresses"),
-    Signal("n_countries", 1, 4, 0.05, "its addresses lie in {value:.0f} countries"),
-    Signal("ttl_max_s", 7200, 600, 0.05, "its TTL is {value:.0f} s"),
-)
-NS_SIGNALS = (
-    Signal("ns_networks", 3, 8, 0.35, "its name servers' addresses lie in {value:.0f} networks"),
-    Signal(
-        "ns_address_retention",
-        0.8,
-        0.2,
-        0.35,
-        "{value:.0%} of a name server's addresses are still in the next answer",
-    ),
-    Signal(
-        "ns_addresses_per_host", 1.5, 5, 0.20, "each name server had {value:.1f} addresses (mean)"
-    ),
-    Signal("ns_address_ttl_max_s", 7200, 600, 0.10, "their addresses have a TTL of {value:.0f} s"),
-)
-# Inside one or two networks there is no spread to see: what is left is that addresses are used up.
-RENTED_SIGNALS = (
-    Signal(
-        "dwell_ratio",
-        0.9,
-        0.3,
-        0.35,
-        "its addresses stay for {value:.0%} of the time that a fixed pool's would",
-    ),
-    Signal("n_siblings", 0, 5, 0.35, "{value:.0f} other domains have the same addresses"),
-    Signal("novelty_ratio", 0.05, 0.3, 0.20, "{value:.0%} of later answers was never seen before"),
-    Signal("retention", 1.0, 0.5, 0.10, "{value:.0%} of an answer is still in the next one"),
-)
-SIGNALS = ADDRESS_SIGNALS + NS_SIGNALS
+from unflux.detect.conditions import (
+    BENIGN,
+    CLOSED,
+    DRIFTS,
+    ENOUGH_SEEN,
+    EXCUSES,
+    NS_ROTATES,
+    ONE_ADDRESS,
+    ONE_AT_A_TIME,
+    OTHERS,
+    PASSIVE_HISTORY,
+    RENTED,
+    ROTATES,
+    SPREAD,
+    WIDE_ANSWER,
+)  # fmt: skip
+from unflux.detect.signals import ADDRESS_SIGNALS, NS_SIGNALS, RENTED_SIGNALS, Signal, weighted
 
 FLUX_SCORE = 0.6
+"""Strength of the name-server layer from which it is called flux."""
 AMBIGUOUS_SCORE = 0.5
 UNSEEN_FACTOR = 0.8
 """An answer that was seen once is worth less than one that was seen to rotate."""
+BANDS = {
+    **dict.fromkeys(base.FLUX_VERDICTS, (0.51, 1.0)),
+    base.AMBIGUOUS: (0.2, 0.49),
+    base.NOT_FLUX: (0.0, 0.19),
+    base.INSUFFICIENT: (0.0, 0.19),
+}
+"""Between which scores each verdict lies, whatever the regression says."""
 
-# Networks that a flux name of n addresses has at least: 7 of 10, 18 of 40, then 20 (FluXOR: 38 of
-# 98 after three hours; Holz: 818 ASes in all, so the growth must stop).
-ENOUGH_NETWORKS = "least(20, 1.4 * pow(n_addresses, 0.68))"
-# Of m addresses of a pool that stays, seen twice each, the ratio is near 1 with a standard error of
-# 0.71 / sqrt(m): nearly two of them below 0.9 (some of a pool's hosts do leave).
-COMES_AND_GOES = (
-    "(coalesce(n_returning, 0) >= 15 AND dwell_ratio <= least(0.75, 0.9 - 1.3 / sqrt(n_returning)))"
-)
-STAYS = "(coalesce(n_returning, 0) >= 5 AND dwell_ratio > 0.75)"
-ROTATES = "n_pairs >= 1 AND retention <= 0.7 AND n_networks >= 5"
-GROWS = f"n_networks >= 10 AND n_addresses >= 5 * answers_max AND {COMES_AND_GOES}"
-ONE_ADDRESS = "coalesce(answers_max, 0) <= 1"
-# One network, many domains, and addresses that nobody gets a second time later.
-RENTED = (
-    f"n_networks <= 4 AND n_addresses >= 8 AND n_pairs >= 10 AND {COMES_AND_GOES} "
-    "AND novelty_ratio >= 0.04 AND n_siblings >= 4 AND answers_max <= 6"
-)
-WIDE_ANSWER = (
-    "n_pairs = 0 AND answers_max >= 8 AND n_networks >= 7 AND coalesce(n_countries, 2) >= 2 "
-    "AND coalesce(ttl_max_s, 0) <= 1800"
-)
-PASSIVE_HISTORY = "n_fresh = 0 AND n_addresses >= 15 AND n_networks >= 8"
-NS_ROTATES = (
-    "ns_address_pairs >= 3 AND ns_addresses >= 6 AND ns_networks >= 4 "
-    "AND ns_address_retention <= 0.7 AND coalesce(ns_address_ttl_max_s, 0) <= 3600"
-)
-ENOUGH_SEEN = "n_fresh >= 3 OR (n_fresh = 0 AND n_addresses = 1 AND duration_s >= 86400)"
+INPUTS = {
+    "called_flux": f"(verdict IN {base.FLUX_VERDICTS})::INT",
+    "called_ambiguous": f"(verdict = '{base.AMBIGUOUS}')::INT",
+    "address_score": "address_score",
+    "ns_score": "ns_score",
+    "spread": "greatest(0, least(1, n_networks / 20.0))",
+    "others": f"least(1, ln(1 + {OTHERS}) / ln(11))",
+    "closed": f"{CLOSED}::INT",
+}
+"""What the score is a regression over, each in [0, 1]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Benign:
-    """A service that rotates without being flux, and how it is told."""
+class Weights(msgspec.Struct, frozen=True):
+    """A logistic regression as data, with where it comes from."""
 
-    name: str
-    sql: str
-    fits: str
-    fits_not: str
+    card: dict[str, Any]
+    intercept: float
+    weights: dict[str, float]
 
-
-BENIGN = (
-    Benign(
-        "cdn",
-        "n_addresses >= 4 AND (n_networks <= 2 OR asn_concentration >= 0.5)",
-        "its addresses are concentrated in one or two operators' networks, as a CDN's are",
-        "its addresses are spread over unrelated networks; a CDN's are not",
-    ),
-    Benign(
-        "cloud_api",
-        "n_addresses >= 2 AND n_networks = 1 AND answers_max <= 8",
-        "all addresses are in one network, a few per answer, as behind a cloud load balancer",
-        "a cloud load balancer answers from one network",
-    ),
-    Benign(
-        "volunteer_pool",
-        f"n_networks >= 5 AND (answers_max BETWEEN 2 AND 4 OR (answers_max = 1 AND {STAYS})) "
-        f"AND NOT ({COMES_AND_GOES} AND (n_siblings >= 1 OR dwell_ratio <= 0.5)) "
-        "AND NOT coalesce(n_siblings, 0) >= 3",
-        "few addresses per answer out of many unrelated networks: time and mirror pools of "
-        "volunteers look the same; hours of answers (their hosts stay), UDP/123 traffic or the "
-        "name's age would tell",
-        "volunteer pools give two to four addresses per answer, their hosts stay, and no other "
-        "domain has them",
-    ),
-    Benign(
-        "p2p_seed",
-        "n_networks >= 8 AND answers_max >= 15 AND NOT coalesce(n_siblings, 0) >= 4",
-        "fifteen and more addresses per answer out of many networks, as seeds of peer-to-peer "
-        "networks give; traffic to their ports (such as 8333) would tell",
-        "seeds of peer-to-peer networks fill their answers (fifteen addresses and more)",
-    ),
-    Benign(
-        "dynamic_dns",
-        "answers_max = 1 AND n_addresses BETWEEN 2 AND 4 AND n_networks <= 3",
-        "one address at a time and few in all, as a host on a dialled-up line has",
-        "a host with dynamic DNS has one address at a time, and few",
-    ),
-    Benign(
-        "round_robin",
-        "n_pairs >= 1 AND retention >= 0.9 AND coalesce(novelty_ratio, 0) <= 0.2 "
-        "AND n_addresses <= 3 * answers_max",
-        "the same set of addresses is answered again and again",
-        "its answers do not stay the same set",
-    ),
-)
-EXCUSES = ("volunteer_pool", "p2p_seed", "round_robin", "cdn", "cloud_api")
-"""Explanations that keep a name from being called flux."""
+    @property
+    def sql(self) -> str:
+        """Probability of flux on data like that it was trained on."""
+        terms = " + ".join(f"{weight!r} * {INPUTS[name]}" for name, weight in self.weights.items())
+        return f"(1 / (1 + exp(-({self.intercept!r} + {terms}))))"
 
 
-def _weighted(signals: tuple[Signal, ...]) -> str:
-    """Σ weight × strength over the signals that are known, as a share of their weights."""
-    have = " + ".join(f"coalesce({s.weight} * {s.sql}, 0)" for s in signals)
-    of = " + ".join(f"({s.weight} * ({s.feature} IS NOT NULL)::INT)" for s in signals)
-    return f"({have}) / nullif({of}, 0)"
+WEIGHTS = msgspec.json.decode((Path(__file__).parent / "score.json").read_bytes(), type=Weights)
 
 
-QUERY = f"""
+def _banded(probability: str) -> str:
+    cases = " ".join(
+        f"WHEN '{verdict}' THEN least({high}, greatest({low}, {probability}))"
+        for verdict, (low, high) in BANDS.items()
+    )
+    return f"CASE verdict {cases} END"
+
+
+JUDGED = f"""
 WITH evidence AS (
     SELECT *,
-        coalesce({_weighted(ADDRESS_SIGNALS)}, 0)
+        coalesce({weighted(ADDRESS_SIGNALS)}, 0)
             * CASE WHEN n_pairs > 0 THEN 1 ELSE {UNSEEN_FACTOR} END AS address_score,
-        coalesce({_weighted(RENTED_SIGNALS)}, 0) AS rented_score,
-        CASE WHEN ns_address_pairs >= 3 THEN coalesce({_weighted(NS_SIGNALS)}, 0) ELSE 0 END
+        CASE WHEN ns_changes >= 3 THEN coalesce({weighted(NS_SIGNALS)}, 0) ELSE 0 END
             AS ns_score,
         {", ".join(f"coalesce({b.sql}, false) AS is_{b.name}" for b in BENIGN)}
     FROM features
 ), judged AS (
     SELECT *,
-        coalesce(n_addresses >= 5 AND answers_max IS NOT NULL AND address_score >= {FLUX_SCORE}
-            AND n_networks >= {ENOUGH_NETWORKS}
-            AND (({ROTATES} AND (NOT {ONE_ADDRESS} OR n_networks >= 10)) OR ({GROWS})
-                 OR ({WIDE_ANSWER}) OR ({PASSIVE_HISTORY} AND answers_max >= 5)), false)
+        coalesce(n_addresses >= 5 AND answers_max IS NOT NULL AND (
+            (n_networks >= 5 AND {SPREAD} AND (NOT {ONE_ADDRESS} OR {ONE_AT_A_TIME})
+                AND (({ROTATES}) OR ({DRIFTS})))
+            OR ({WIDE_ANSWER}) OR ({PASSIVE_HISTORY})), false)
             AS looks_like_flux,
         coalesce(n_addresses >= 5 AND n_networks >= 5 AND address_score >= {AMBIGUOUS_SCORE}
-            AND (n_pairs = 0 OR retention <= 0.7), false) AS looks_odd,
+            AND (n_pairs = 0 OR ({ROTATES} AND growth_events >= 3 AND new_per_hour >= 0.5)), false)
+            AS looks_odd,
         coalesce(ns_score >= {FLUX_SCORE} AND {NS_ROTATES}, false) AS looks_like_ns_flux,
-        coalesce(rented_score >= {FLUX_SCORE} AND {RENTED}
-            AND address_name_id = name_id, false) AS looks_rented,
+        coalesce({RENTED}, false) AS looks_rented,
         {" OR ".join(f"is_{name}" for name in EXCUSES)} AS is_excused
     FROM evidence
 ), proven AS (
@@ -245,20 +133,14 @@ WITH evidence AS (
     END AS verdict
     FROM proven
 )
+"""
+
+QUERY = f"""{JUDGED}
 SELECT * EXCLUDE (looks_like_flux, looks_like_ns_flux, looks_odd, is_excused),
-    round(CASE verdict
-        WHEN '{base.NS_FLUX}' THEN ns_score
-        WHEN '{base.DOUBLE_FLUX}' THEN greatest(address_score, ns_score)
-        WHEN '{base.SINGLE_FLUX}' THEN
-            CASE WHEN looks_rented THEN greatest(address_score, 0.9 * rented_score)
-                ELSE address_score END
-        WHEN '{base.AMBIGUOUS}' THEN 0.55 * greatest(address_score, ns_score)
-        ELSE 0.4 * address_score
-            * CASE WHEN n_addresses < 2 OR n_networks < 2 THEN 0 ELSE 1 END
-    END, 4) AS score,
+    round({_banded(WEIGHTS.sql)}, 4) AS score,
     CASE
         WHEN verdict = '{base.INSUFFICIENT}' THEN 'low'
-        WHEN verdict IN ('{base.NS_FLUX}', '{base.DOUBLE_FLUX}') AND ns_address_pairs >= 6
+        WHEN verdict IN ('{base.NS_FLUX}', '{base.DOUBLE_FLUX}') AND ns_changes >= 6
             THEN 'high'
         WHEN looks_rented THEN 'medium'
         WHEN n_pairs >= 3 AND n_asns IS NOT NULL THEN 'high'
@@ -273,11 +155,16 @@ class Unflux:
     """Rotation and spread, with benign explanations tried."""
 
     id: ClassVar[str] = "unflux"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 4
     title: ClassVar[str] = "unflux's own: rotation over networks, benign explanations tried"
 
     def judge(self, features: pa.Table) -> pa.Table:
         return engine.query(QUERY, features=features)
+
+    def inputs(self, features: pa.Table) -> pa.Table:
+        """Names and what their scores are computed from: for training (`tools/fit_score.py`)."""
+        columns = ", ".join(f"{sql} AS {name}" for name, sql in INPUTS.items())
+        return engine.query(f"{JUDGED} SELECT name, {columns} FROM called", features=features)
 
     def reasons(self, row: Row) -> list[Reason]:
         ns_layer = row["verdict"] in (base.NS_FLUX, base.DOUBLE_FLUX)
@@ -296,6 +183,12 @@ class Unflux:
         if row["shared_ratio"] and row["max_domains_per_address"] >= 2:
             says = f"{row['shared_ratio']:.0%} of its addresses serve other domains too"
             reasons.append(Reason("shared_ratio", row["shared_ratio"], says, 0.0))
+        if row["verdict"] in base.FLUX_VERDICTS:
+            reasons += [
+                Reason(name, row[name], says.format(_duration(row[name])), 0.0)
+                for name, says in PERIODS.items()
+                if row[name] is not None and (ns_layer or not name.startswith("ns_"))
+            ]
         return sorted(reasons, key=lambda reason: -reason.weight)
 
     def explanations(self, row: Row) -> list[Explanation]:
@@ -304,6 +197,24 @@ class Unflux:
             Explanation(benign.name, match, benign.fits if match else benign.fits_not)
             for benign, match in tried
         ]
+
+
+PERIODS = {
+    "rotation_period_s": "its addresses change about every {}",
+    "ns_address_period_s": "a name server's addresses change about every {}",
+    "ns_rrset_period_s": "its delegation changes about every {}",
+}
+
+
+def _duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> _duration(90), _duration(5400), _duration(200_000)
+    ('90 s', '90 min', '56 h')
+    """
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
 def _reason(signal: Signal, value: Any, total: float) -> Reason:

@@ -27,6 +27,8 @@ FILE_NAMES = {
     ),
 }
 OLD_AFTER = timedelta(days=180)
+MAX_TIME_S = 253_402_300_800
+"""Year 10000, which Python's dates do not reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ def _open(path: Path, kind: str) -> IpTable:
     except ValueError as error:
         raise Unavailable(f"the {kind} table {path} cannot be read: {error}") from None
     name, built_at_s = table.about()
+    if built_at_s >= MAX_TIME_S:
+        raise Unavailable(f"the {kind} table {path} cannot be read: its date is after year 9999")
     made_at, licence = datetime.fromtimestamp(built_at_s, UTC), None
     about = _about_own(path)
     if about:

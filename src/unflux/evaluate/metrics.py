@@ -55,6 +55,20 @@ def tpr_at_fpr(flux: Bools, score: Floats, limit: float) -> float:
     return float(hits[allowed[-1]] / flux.sum()) if len(allowed) else 0.0
 
 
+def threshold_at_fpr(flux: Bools, score: Floats, limit: float) -> float:
+    """The lowest threshold (flux: score ≥ it) that at most `limit` of the others reach.
+
+    Ties stand or fall together; never 0, because a score of 0 says nothing.
+
+    >>> threshold_at_fpr(np.array([True, True, False]), np.array([0.9, 0.7, 0.5]), 0.0) > 0.5
+    True
+    """
+    others = np.sort(score[~flux])[::-1]
+    allowed = int(limit * len(others))
+    above = others[allowed] if allowed < len(others) else 0.0
+    return float(np.nextafter(max(above, 0.0), np.inf))
+
+
 def f1(true: Bools, called: Bools) -> float:
     """Harmonic mean of precision and recall; NaN where there is nothing to find and nothing called.
 

@@ -12,14 +12,79 @@ CAUTION = (
     "describes. They are not the number of false alarms on a real network: that depends on which "
     "names it asks for."
 )
-COLOURS = ("#0b6e4f", "#c8553d", "#3d5a98", "#8a5fa8", "#b08900", "#5b6770", "#d1495b", "#2e86ab")
+COLOURS = (
+    "#0b6e4f", "#c8553d", "#3d5a98", "#8a5fa8", "#b08900", "#5b6770", "#d1495b", "#2e86ab",
+    "#7a9e1f", "#a23b72", "#1b998b", "#e07a5f", "#4a4e69",
+)  # fmt: skip
 
 
 def markdown(result: Evaluation, title: str) -> str:
     """The whole evaluation as a page."""
-    return (
-        "\n".join([f"# {title}", "", *_about(result), *_overview(result), *_kinds(result)]) + "\n"
-    )
+    return "\n".join([f"# {title}", "", *_body(result)]) + "\n"
+
+
+def _body(result: Evaluation) -> list[str]:
+    return [
+        *_about(result),
+        *_overview(result),
+        *_refitted(result),
+        *delays(result),
+        *_kinds(result),
+    ]
+
+
+def _refitted(result: Evaluation) -> list[str]:
+    """Thresholds as published beside re-fitted ones, and kinds that the training never met."""
+    some = [(one, one.refitted) for one in result.detectors if one.refitted is not None]
+    if not some:
+        return []
+    lines = [
+        "Thresholds as published, and re-fitted to one false alarm in a thousand training names; "
+        "the last columns leave each preset and each look-alike out of the training in turn:",
+        "",
+        "| detector | recall, published | false alarms | recall, re-fitted | false alarms "
+        "| worst preset never met | worst look-alike never met |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for one, fitted in some:
+        flux = {kind: share for kind, share in fitted.unmet.items() if one.by_kind[kind]["flux"]}
+        others = {kind: share for kind, share in fitted.unmet.items() if kind not in flux}
+        worst = min(flux, key=flux.__getitem__) if flux else None
+        alike = max(others, key=others.__getitem__) if others else None
+        lines.append(
+            f"| {one.id} | {number(one.recall)} | {one.false_positives} "
+            f"| {number(fitted.recall)}{span(fitted.recall_interval)} | {fitted.false_positives} "
+            f"| {f'{worst} {flux[worst]:.3f}' if worst else '–'} "
+            f"| {f'{alike} {others[alike]:.3f}' if alike else '–'} |"
+        )
+    return [*lines, ""]
+
+
+def delays(result: Evaluation) -> list[str]:
+    """Median time to the first verdict of flux."""
+    some = [(one, one.delay) for one in result.detectors if one.delay is not None]
+    if not some:
+        return []
+    groups = list(some[0][1])
+    lines = [
+        "Median delay to the first verdict of flux, in fresh answers (TTLs, seconds); a dash where "
+        "half of the names never got one:",
+        "",
+        "| flux names | n | " + " | ".join(one.id for one, _ in some) + " |",
+        "| --- | --- |" + " --- |" * len(some),
+    ]
+    for group in groups:
+        cells = []
+        for _, found in some:
+            one = found[group]
+            known = one.fresh_answers is not None
+            cells.append(
+                f"{one.fresh_answers:.0f} ({number(one.ttls, 1)}, {number(one.seconds, 0)} s)"
+                if known
+                else "–"
+            )
+        lines.append(f"| {group} | {some[0][1][group].names} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def _about(result: Evaluation) -> list[str]:
@@ -78,7 +143,7 @@ def html(result: Evaluation, title: str) -> str:
     """The same as one HTML file that needs nothing else."""
     body = "".join(
         _html_table(lines) if lines[0].startswith("|") else f"<p>{escape(' '.join(lines))}</p>"
-        for lines in _blocks([*_about(result), *_overview(result), *_kinds(result)])
+        for lines in _blocks(_body(result))
     )
     curves = f"<h2>Precision and recall</h2>{_svg(result.detectors)}"
     style = (

@@ -18,7 +18,9 @@ import pyarrow.compute as pc
 from unflux import detect, enrich, features, sightings
 from unflux.detect import Detector, base
 from unflux.errors import UnfluxError
-from unflux.evaluate import metrics
+from unflux.evaluate import delay, fit, metrics
+from unflux.evaluate.delay import Delay
+from unflux.evaluate.fit import Fitted, Refitted
 from unflux.evaluate.labels import Label
 from unflux.pipeline import ScanOptions
 from unflux.sightings import OnProgress
@@ -49,6 +51,12 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     by_kind: dict[str, dict[str, Any]]
     curve: list[tuple[float, float]]
     """(recall, precision), thinned out for drawing."""
+    worst_network: tuple[str, float] | None = None
+    """Network of which the smallest share of names is called flux: none was seen in training."""
+    refitted: Refitted | None = None
+    """With the threshold of training data, where some were given."""
+    delay: dict[str, Delay] | None = None
+    """By records per answer and by preset, where asked for."""
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +78,8 @@ class Choice:
     split: str | None = None
     min_fresh: int = 0
     """Only names with this many fresh answers: below it nobody can know."""
+    delays: bool = False
+    """Judge growing prefixes too: takes some twenty times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,7 @@ def evaluate(
     options: ScanOptions,
     choice: Choice | None = None,
     on_progress: OnProgress | None = None,
+    fitted: dict[str, Fitted] | None = None,
 ) -> Evaluation:
     """Read inputs, judge every name with every detector, and compare with the labels.
 
@@ -98,23 +109,25 @@ def evaluate(
         When no labelled name was seen, or an input cannot be read.
     """
     choice = choice or Choice()
-    history = sightings.reduce(
-        paths, options.read, format_name=options.format_name, on_progress=on_progress
-    )
-    for one in history.inputs:
-        if one.books.error:
-            raise UnfluxError(f"{one.path}: {one.books.error}")
-    enrichment = enrich.load(options.asn_db, options.country_db)
-    table = features.compute(history, enrichment, threads=options.read.threads).table
+    table = _features(paths, options, on_progress)
     chosen, names = _choose(table, labels, choice)
     if not len(chosen.rows):
         raise UnfluxError("no labelled name was seen in the input")
     days = _days(table)
+    watches = _delays(paths, options, detectors, table, chosen) if choice.delays else {}
     measured, unlabelled = [], {}
     for detector in detectors:
         judged = detector.judge(table)
         by_name = _aligned(judged, table)
-        measured.append(_measure(detector, by_name.take(pa.array(chosen.rows)), chosen, days))
+        mine = by_name.take(pa.array(chosen.rows))
+        one = _measure(detector, mine, chosen, days)
+        if fitted is not None and detector.id in fitted:
+            one = msgspec.structs.replace(
+                one, refitted=_refitted(fitted[detector.id], mine, chosen)
+            )
+        if detector.id in watches:
+            one = msgspec.structs.replace(one, delay=_delay_of(watches[detector.id], mine, chosen))
+        measured.append(one)
         unlabelled[detector.id] = _unlabelled_flux(by_name, labels)
     kinds = Counter(label.kind for label in chosen.labels)
     return Evaluation(
@@ -124,6 +137,87 @@ def evaluate(
         kinds=dict(sorted(kinds.items())),
         detectors=measured,
     )
+
+
+def _features(
+    paths: Sequence[Path], options: ScanOptions, on_progress: OnProgress | None
+) -> pa.Table:
+    history = sightings.reduce(
+        paths, options.read, format_name=options.format_name, on_progress=on_progress
+    )
+    for one in history.inputs:
+        if one.books.error:
+            raise UnfluxError(f"{one.path}: {one.books.error}")
+    enrichment = enrich.load(options.asn_db, options.country_db)
+    return features.compute(history, enrichment, threads=options.read.threads).table
+
+
+def fit_thresholds(
+    paths: Sequence[Path],
+    labels: dict[str, Label],
+    detectors: Sequence[Detector],
+    options: ScanOptions,
+    choice: Choice | None = None,
+) -> dict[str, Fitted]:
+    """Thresholds of every detector on training data, by its id; see `unflux.evaluate.fit`.
+
+    Raises
+    ------
+    UnfluxError
+        As `evaluate` does.
+    """
+    table = _features(paths, options, None)
+    chosen, _ = _choose(table, labels, choice or Choice())
+    if not len(chosen.rows) or not chosen.flux.any():
+        raise UnfluxError("no name of the training data is seen and labelled as flux")
+    kinds = [label.kind for label in chosen.labels]
+    found = {}
+    for detector in detectors:
+        judged = _aligned(detector.judge(table), table).take(pa.array(chosen.rows))
+        found[detector.id] = fit.fit(_scores(judged), chosen.flux, kinds)
+    return found
+
+
+def _scores(judged: pa.Table) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(np.asarray(judged.column("score").to_numpy(), np.float64))
+
+
+def _refitted(fitted: Fitted, judged: pa.Table, chosen: _Set) -> Refitted:
+    kinds = [label.kind for label in chosen.labels]
+    return fit.apply(fitted, _scores(judged), chosen.flux, kinds, chosen.groups)
+
+
+def _delays(
+    paths: Sequence[Path],
+    options: ScanOptions,
+    detectors: Sequence[Detector],
+    table: pa.Table,
+    chosen: _Set,
+) -> dict[str, delay.Watch]:
+    """Judge growing prefixes of the inputs with every detector."""
+    names = table.column("name").take(pa.array(chosen.rows)).to_pylist()
+    watches = {detector.id: delay.Watch(names) for detector in detectors}
+    first, last = pc.min(table.column("first_us")).as_py(), pc.max(table.column("last_us")).as_py()
+    enrichment = enrich.load(options.asn_db, options.country_db)
+    moments = delay.times(first, last)
+    for history in delay.prefixes(paths, options.read, options.format_name, moments):
+        prefix = features.compute(history, enrichment, threads=options.read.threads).table
+        for detector in detectors:
+            watches[detector.id].see(detector.judge(prefix))
+        if all(watch.is_done(chosen.flux) for watch in watches.values()):
+            break
+    return watches
+
+
+def _delay_of(watch: delay.Watch, judged: pa.Table, chosen: _Set) -> dict[str, Delay]:
+    """By the size of the answers, and by preset."""
+    k = pc.fill_null(judged.column("answers_max"), 0).to_numpy()
+    kinds = np.array([label.kind for label in chosen.labels])
+    groups = {
+        name: chosen.flux & (k >= low) & (k <= high) for name, (low, high) in delay.GROUPS.items()
+    }
+    groups |= {kind: kinds == kind for kind in sorted(set(kinds[chosen.flux].tolist()))}
+    return {name: watch.delay(mine) for name, mine in groups.items() if mine.any()}
 
 
 def _aligned(judged: pa.Table, table: pa.Table) -> pa.Table:
@@ -179,7 +273,7 @@ def _unlabelled_flux(judged: pa.Table, labels: dict[str, Label]) -> int:
 
 
 def _measure(detector: Detector, judged: pa.Table, chosen: _Set, days: float) -> Measured:
-    score = np.nan_to_num(judged.column("score").to_numpy().astype(float))
+    score = _scores(judged)
     verdicts = np.array(judged.column("verdict").to_pylist())
     flux = chosen.flux
     called = np.isin(verdicts, base.FLUX_VERDICTS)
@@ -209,8 +303,21 @@ def _measure(detector: Detector, judged: pa.Table, chosen: _Set, days: float) ->
         calibration_error=_known(metrics.calibration_error(flux, score)),
         reliability=metrics.reliability(flux, score),
         by_kind=_by_kind(verdicts, chosen.labels),
+        worst_network=_worst(called, chosen),
         curve=list(zip(recall[thin].tolist(), precision[thin].tolist(), strict=True)),
     )
+
+
+def _worst(called: npt.NDArray[np.bool_], chosen: _Set) -> tuple[str, float] | None:
+    found = [
+        (float(called[chosen.groups == group].mean()), group)
+        for group in np.unique(chosen.groups[chosen.flux])
+    ]
+    if not found:
+        return None
+    share, group = min(found)
+    label = chosen.labels[int(np.flatnonzero(chosen.groups == group)[0])]
+    return label.network or label.kind, share
 
 
 def _share(called: npt.NDArray[np.bool_], flux: npt.NDArray[np.bool_]) -> float:

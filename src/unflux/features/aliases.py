@@ -24,7 +24,7 @@ def follow(features: pa.Table, history: History, of_addresses: list[str]) -> pa.
     Of several ends the one with most fresh answers counts. Adds `address_name_id`: the name whose
     addresses a row is about.
     """
-    edges = _edges(history)
+    edges = alias_edges(history)
     if not edges.num_rows:
         return features.append_column("address_name_id", features.column("name_id"))
     ends = pa.table(_ends(features, edges))
@@ -67,7 +67,7 @@ def _ends(features: pa.Table, edges: pa.Table) -> dict[str, npt.NDArray[np.int32
     return {"alias": found.astype(np.int32), "target": end[found].astype(np.int32)}
 
 
-def _edges(history: History) -> pa.Table:
+def alias_edges(history: History) -> pa.Table:
     """(alias, target) of every CNAME seen, as numbers of names."""
     parts = []
     for batch in history.sightings:

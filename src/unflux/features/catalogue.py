@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unflux.features.chao import chao2_sql
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -20,6 +22,18 @@ class Feature:
     meaning: str
     source: str
 
+
+# Incidences of addresses in different answers (lab: `docs/features.md` says when it holds).
+POOL = chao2_sql("n_addresses", "n_once", "n_twice", "n_samples")
+CHAO_HOLDS = "n_twice >= 10 AND n_once < 0.7 * n_incidences AND n_kept <= 0.5 * n_previous"
+
+MAX_STAY_H = 1000
+"""Longer stays are not told apart."""
+_TURNOVER = (
+    "CASE WHEN {0}_changed > 0 AND {0}_previous > 0 THEN least(1, "
+    "({0}_previous - {0}_kept) * {0}_pairs / ({0}_changed * {0}_previous)::DOUBLE) ELSE 0 END"
+)
+NS_TURNOVER = ", ".join(_TURNOVER.format(layer) for layer in ("ns", "ns_address"))
 
 FEATURES: tuple[Feature, ...] = (
     Feature(
@@ -145,6 +159,15 @@ FEATURES: tuple[Feature, ...] = (
         "Konte 2009",
     ),
     Feature(
+        "turnover_ratio",
+        "CASE WHEN n_changed > 0 AND n_previous > 0 THEN "
+        "least(1, (n_previous - n_kept) * n_pairs / (n_changed * n_previous)::DOUBLE) END",
+        "ratio",
+        "0…1",
+        "share of an answer that is replaced when it changes: the same however often one looks",
+        "unflux",
+    ),
+    Feature(
         "change_ratio",
         "n_changed / nullif(n_pairs, 0)::DOUBLE",
         "ratio",
@@ -261,7 +284,277 @@ FEATURES: tuple[Feature, ...] = (
         "registered domains that have three tenths of its addresses and more",
         "Nazario 2008",
     ),
+    Feature(
+        "activity_10min",
+        "CASE WHEN n_samples > 0 THEN activity_10min END",
+        "addresses",
+        "0…",
+        "addresses never seen before in the busiest ten minutes",
+        "Caglayan 2009, activity index",
+    ),
+    Feature(
+        "rotation_period_s",
+        "rotation_period_s",
+        "s",
+        "60…",
+        "time between changes of its addresses (at most this, where every look found a change); "
+        "null before three changes",
+        "maximum likelihood for a clock of unknown phase",
+    ),
+    Feature(
+        "network_llr",
+        "CASE WHEN n_samples > 0 THEN network_llr END",
+        "nat",
+        "any",
+        "ln of how much likelier the growth of its networks is under flux than under few operators",
+        "sequential test, Wald 1945; growth of FluXOR and Holz 2008",
+    ),
+    Feature(
+        "active_since_us",
+        "since_us::BIGINT",
+        "µs since the epoch",
+        "0…",
+        "when its answers began to change after a quiet time; null: from the start, or never",
+        "CUSUM, Page 1954",
+    ),
+    Feature(
+        "active_retention",
+        "CASE WHEN since_us IS NOT NULL THEN since_kept / nullif(since_previous, 0)::DOUBLE END",
+        "ratio",
+        "0…1",
+        "retention since then",
+        "Konte 2009",
+    ),
+    Feature(
+        "sample_coverage",
+        "CASE WHEN n_samples >= 3 AND n_incidences > 0 THEN 1 - n_once / n_incidences::DOUBLE END",
+        "ratio",
+        "0…1",
+        "share of the pool's weight that was seen: 1 − f1 / n over different answers",
+        "Good & Turing 1953",
+    ),
+    Feature(
+        "pool_estimate",
+        f"CASE WHEN {CHAO_HOLDS} THEN {POOL[0]} END",
+        "addresses",
+        "0…",
+        "lower bound of the pool, its own answers alone; null unless f2 ≥ 10, coverage ≥ 0.3 and "
+        "half of an answer is new",
+        "Chao2, Chao 1987",
+    ),
+    Feature(
+        "pool_low",
+        f"CASE WHEN {CHAO_HOLDS} THEN {POOL[1]} END",
+        "addresses",
+        "0…",
+        "lower end of its 95 % interval",
+        "Chao 1987",
+    ),
+    Feature(
+        "pool_high",
+        f"CASE WHEN {CHAO_HOLDS} THEN {POOL[2]} END",
+        "addresses",
+        "0…",
+        "upper end of its 95 % interval",
+        "Chao 1987",
+    ),
+    Feature(
+        "own_returning",
+        "CASE WHEN n_samples > 0 THEN n_revisited END",
+        "addresses",
+        "0…",
+        "addresses that left its answers and came back",
+        "unflux",
+    ),
+    Feature(
+        "own_dwell_ratio",
+        "CASE WHEN n_revisited > 0 THEN dwell_spanned / dwell_expected END",
+        "ratio",
+        "0…",
+        "span of those, in answers, over the span that a pool that stays gives",
+        "order statistics of the uniform distribution",
+    ),
+    Feature(
+        "pool_names", "pool_names", "names", "1…", "names that draw from the same pool", "unflux"
+    ),
+    Feature(
+        "pool_domains",
+        "pool_domains",
+        "domains",
+        "1…",
+        "registered domains (of operators: below ICANN suffixes) that draw from the same pool",
+        "FluXOR 2008 (81 % shared); Konte 2009",
+    ),
+    Feature(
+        "pool_addresses", "pool_addresses", "addresses", "0…", "addresses of all of them", "unflux"
+    ),
+    Feature(
+        "pool_returning",
+        "coalesce(pool_returning, CASE WHEN pool_names IS NOT NULL THEN 0 END)",
+        "addresses",
+        "0…",
+        "addresses of the pool that were given twice and more",
+        "unflux",
+    ),
+    Feature(
+        "pool_dwell_ratio",
+        "pool_dwell_ratio",
+        "ratio",
+        "0…",
+        "span of those, in the pool's own visits, over the span that a pool that stays gives",
+        "order statistics of the uniform distribution",
+    ),
+    Feature(
+        "pool_churn_z",
+        "pool_churn_z",
+        "standard errors",
+        "any",
+        "how far that is below a pool that stays",
+        "order statistics of the uniform distribution",
+    ),
+    Feature(
+        "pool_dwell_error",
+        "pool_dwell_error",
+        "ratio",
+        "0…",
+        "standard error of that ratio for a pool that stays",
+        "order statistics of the uniform distribution",
+    ),
+    Feature(
+        "block_returning",
+        "coalesce(block_returning, CASE WHEN pool_names IS NOT NULL THEN 0 END)",
+        "addresses",
+        "0…",
+        "addresses of the pool that were given twice and more in one block of six hours, over all "
+        "blocks",
+        "unflux",
+    ),
+    Feature(
+        "block_dwell_ratio",
+        "block_dwell_ratio",
+        "ratio",
+        "0…",
+        "span of those in their block, over the span that a pool that stays gives",
+        "order statistics of the uniform distribution",
+    ),
+    Feature(
+        "block_churn_z",
+        "block_churn_z",
+        "standard errors",
+        "any",
+        "how far that is below a pool that stays",
+        "order statistics of the uniform distribution",
+    ),
+    Feature(
+        "pool_stay_h",
+        "CASE WHEN block_dwell_ratio IS NOT NULL THEN "
+        f"least({MAX_STAY_H}, block_hours / greatest(1 - block_dwell_ratio, 0.001)) END",
+        "h",
+        "0…1000",
+        "about how long a host stays in the pool, from what blocks of six hours lack of a pool "
+        "that stays; stays of less than the block come out longer than they are",
+        "unflux; order statistics of the uniform distribution",
+    ),
+    Feature(
+        "pool_stay_low_h",
+        f"CASE WHEN block_dwell_ratio IS NOT NULL THEN least({MAX_STAY_H}, block_hours / "
+        "greatest(1 - block_dwell_ratio + 2 * block_dwell_error, 0.001)) END",
+        "h",
+        "0…1000",
+        "the same, two standard errors lower",
+        "unflux; order statistics of the uniform distribution",
+    ),
+    Feature(
+        "serving_ratio",
+        "serving_ratio",
+        "ratio",
+        "0…1",
+        "share of its addresses in networks that plain names are served from; null with fewer than "
+        "200 plain domains",
+        "unflux (homes serve no names: Holz 2008 by reverse names)",
+    ),
+    Feature(
+        "n_subnets",
+        "coalesce(n_subnets, CASE WHEN n_addresses < 3 THEN n_addresses END)",
+        "subnets",
+        "0…",
+        "distinct /24 (of names with three IPv4 addresses and more)",
+        "Stalmans 2011",
+    ),
+    Feature(
+        "address_distance",
+        "address_distance",
+        "addresses",
+        "0…",
+        "mean distance of neighbouring IPv4 addresses, as numbers",
+        "Nazario & Holz 2008",
+    ),
+    Feature(
+        "tz_entropy_bits",
+        "tz_entropy_bits",
+        "bit",
+        "0…",
+        "entropy of the time zones of its addresses, by country",
+        "SSFD 2010",
+    ),
+    Feature(
+        "cluster_addresses",
+        "cluster_addresses",
+        "addresses",
+        "0…",
+        "addresses of its cluster",
+        "Perdisci 2009, φ1",
+    ),
+    Feature(
+        "cluster_names",
+        "cluster_names",
+        "names",
+        "1…",
+        "names of its cluster: single linkage by shared addresses, cut at 0.6",
+        "Perdisci 2009, φ2",
+    ),
+    Feature("cluster_ttl_s", "cluster_ttl_s", "s", "0…", "mean TTL of those", "Perdisci 2009, φ3"),
+    Feature(
+        "cluster_prefix_ratio",
+        "cluster_prefix_ratio",
+        "ratio",
+        "0…1",
+        "prefixes per address of the cluster",
+        "Perdisci 2009, φ4",
+    ),
+    Feature(
+        "cluster_entropy_ratio",
+        "cluster_entropy_ratio",
+        "ratio",
+        "0…1",
+        "entropy of its prefixes over its maximum",
+        "FluxBuster code, 2013",
+    ),
+    Feature(
+        "cluster_reach",
+        "cluster_reach",
+        "names",
+        "1…",
+        "names that resolved into the cluster's addresses",
+        "Perdisci 2009, φ5",
+    ),
+    Feature(
+        "cluster_growth_ratio",
+        "cluster_growth_ratio",
+        "ratio",
+        "0…",
+        "mean of addresses per fresh answer",
+        "Perdisci 2009, φ6",
+    ),
     Feature("n_cnames", "n_cnames", "records", "0…", "CNAME sightings of the name", "unflux"),
+    Feature(
+        "soa_retry_s",
+        "soa_retry_s",
+        "s",
+        "0…",
+        "shortest SOA retry of its zone",
+        "Nazario & Holz 2008",
+    ),
     Feature("n_ns", "n_ns", "name servers", "0…", "distinct NS of its zone", "Nazario 2008"),
     Feature(
         "ns_change_ratio",
@@ -320,11 +613,61 @@ FEATURES: tuple[Feature, ...] = (
         "Konte 2009",
     ),
     Feature(
+        "ns_changes",
+        "ns_changed + coalesce(ns_address_changed, 0)",
+        "pairs",
+        "0…",
+        "neighbouring answers that differ: of its delegation, and of its name servers' addresses",
+        "unflux",
+    ),
+    Feature(
+        "ns_turnover_ratio",
+        f"CASE WHEN ns_changed > 0 OR ns_address_changed > 0 THEN greatest({NS_TURNOVER}) END",
+        "ratio",
+        "0…1",
+        "share of the name servers, or of the addresses of one, that is replaced when it changes: "
+        "the same however often one looks, and for servers that move by a new name too",
+        "unflux",
+    ),
+    Feature(
+        "ns_pool_ratio",
+        "greatest(ns_addresses / nullif(ns_hosts_seen, 0)::DOUBLE, "
+        "n_ns * ns_pairs / nullif(ns_previous, 0)::DOUBLE)",
+        "ratio",
+        "1…",
+        "addresses per name server, or name servers per delegation, whichever is more",
+        "unflux",
+    ),
+    Feature(
         "ns_address_ttl_max_s",
         "ns_address_ttl_max_s",
         "s",
         "0…",
         "longest TTL of a name server's address",
+        "Konte 2009",
+    ),
+    Feature(
+        "ns_address_period_s",
+        "ns_address_period_s",
+        "s",
+        "60…",
+        "time between changes of a name server's address; null before three changes",
+        "Caglayan 2009 (12 to 24 h); maximum likelihood for a clock of unknown phase",
+    ),
+    Feature(
+        "ns_rrset_period_s",
+        "ns_rrset_period_s",
+        "s",
+        "60…",
+        "time between changes of the delegation (its NS records); null before three changes",
+        "Caglayan 2009; maximum likelihood for a clock of unknown phase",
+    ),
+    Feature(
+        "ns_address_novelty",
+        "ns_address_new / nullif(ns_address_fresh - ns_hosts_seen, 0)::DOUBLE",
+        "addresses",
+        "0…",
+        "addresses never seen before, per later answer for a name server",
         "Konte 2009",
     ),
     Feature(

@@ -82,7 +82,10 @@ def count(history: History, counted: pa.Table, domains: pa.Array) -> pa.Table:
 
 
 def address_rows(history: History, name_ids: pa.ChunkedArray) -> pa.Table:
-    """Sightings of addresses of names: name, number of the rdata, times, responses, TTLs."""
+    """Sightings of addresses: name, number of the rdata, times, responses, TTLs, fresh ones.
+
+    `minutes` is `fresh_minutes` of the sightings: rows with a bit in common were one answer.
+    """
     wanted = name_ids.combine_chunks()
     parts = []
     for batch in history.sightings:
@@ -100,6 +103,7 @@ def address_rows(history: History, name_ids: pa.ChunkedArray) -> pa.Table:
                     "ttl_min": part.column("ttl_min"),
                     "ttl_max": part.column("ttl_max"),
                     "fresh": fresh(pa.table(part), part.column("count_raw")),
+                    "minutes": part.column("fresh_minutes"),
                 }
             )
         )

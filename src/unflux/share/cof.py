@@ -57,7 +57,12 @@ def records(judged: Judged, findings: Iterable[Finding]) -> Iterator[dict[str, A
     known = judged.history.names
     start = pc.index_in(pa.concat_arrays([names, zones.cast(pa.string())]), value_set=known)
     found = _sightings_about(judged.history, start.drop_null())
-    for row in engine.query(QUERY, rows=found).to_pylist():
+    yield from rows_of(found)
+
+
+def rows_of(rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """Sightings as rows of the format."""
+    for row in engine.query(QUERY, rows=rows).to_pylist():
         rdata = row["rdata"]
         if row["rdtype"] in NAMED_RDATA:
             rdata = bare(rdata)

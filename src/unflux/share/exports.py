@@ -11,6 +11,7 @@ from unflux.share.cof import Cof
 from unflux.share.csv import CsvAgents, CsvFindings
 from unflux.share.json import EcsLines
 from unflux.share.misp import MispEvent
+from unflux.share.rpz_zone import RpzZone
 from unflux.share.stix import StixBundle
 from unflux.share.suricata import SuricataAddresses, SuricataNames
 from unflux.share.zeek import ZeekIntel
@@ -52,6 +53,7 @@ EXPORTS: tuple[Export, ...] = (
     ZeekIntel(),
     SuricataNames(),
     SuricataAddresses(),
+    RpzZone(),
     Cof(),
     CsvFindings(),
     CsvAgents(),

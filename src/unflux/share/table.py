@@ -37,7 +37,7 @@ def show_scan(scan: Scan, console: Console) -> None:
             console.print(f"… and {len(worth_a_row) - MAX_ROWS} more: use --json or --ndjson")
     console.print(_headline(scan.n_flux, scan.summary["names"]))
     for line in summary_lines(scan.summary):
-        console.print(Text(line), style="dim", highlight=False)
+        console.print(Text(visible(line)), style="dim", highlight=False)
     if scan.n_flux and console.is_terminal:
         hint = "next: unflux explain NAME … (why), scan … --out DIR (report with pictures)"
         console.print(Text(hint), style="dim", highlight=False)
@@ -68,7 +68,7 @@ def _table(findings: list[Finding]) -> Table:
         table.add_row(
             Text(finding.verdict, STYLES[finding.verdict]),
             f"{finding.score:.2f}",
-            Text(finding.name),
+            Text(visible(finding.name)),
             *(
                 number(value)
                 for value in (
@@ -79,7 +79,7 @@ def _table(findings: list[Finding]) -> Table:
                     finding.n_clients,
                 )
             ),
-            Text(one_line(finding)),
+            Text(visible(one_line(finding))),
         )
     return table
 
@@ -94,7 +94,10 @@ def one_line(finding: Finding) -> str:
     fitting = [one.name for one in finding.benign_explanations if one.match]
     if fitting and not finding.is_flux:
         return f"rotates like a {fitting[0].replace('_', ' ')}"
-    return "; ".join(reason.says for reason in finding.reasons[:2])
+    if finding.verdict == "insufficient":
+        return "not enough was seen to judge it"
+    speaking = [reason.says for reason in finding.reasons[:2] if reason.weight > 0]
+    return "; ".join(speaking) or "nothing in it speaks for flux"
 
 
 def _headline(n_flux: int, names: dict[str, Any]) -> Text:
@@ -136,7 +139,9 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 def show_finding(finding: Finding, features: dict[str, Any], console: Console) -> None:
     """Everything about one name: reasons, explanations, clients, agents, features."""
-    title = Text(finding.name, "bold").append(f"  {finding.verdict}", STYLES[finding.verdict])
+    title = Text(visible(finding.name), "bold").append(
+        f"  {finding.verdict}", STYLES[finding.verdict]
+    )
     title.append(f"  score {finding.score:.2f}, confidence {finding.confidence}", "default")
     console.print(title)
     seen = f"seen {_minute(finding.first_seen)} to {_minute(finding.last_seen)} UTC"
@@ -181,7 +186,7 @@ def _agents(console: Console, agents: list[Agent]) -> None:
     for one in agents:
         system = f"{one.origin_asn or '?'} {visible(one.organisation or '')}".strip()
         times = (_minute(one.last_seen), _minute(one.first_seen))
-        cells = (one.address, one.evidence, *times, one.country or "?", system)
+        cells = (one.address, one.evidence, *times, visible(one.country or "?"), system)
         table.add_row(*map(Text, cells))
     console.print(Text(f"Addresses ({len(agents)}): victims' machines, not to be blocked", "bold"))
     console.print(Padding(table, (0, 0, 0, 2)))
@@ -193,5 +198,5 @@ def _minute(time: str | None) -> str:
 
 def _section(console: Console, title: str, lines: list[str]) -> None:
     if lines:
-        body = Group(*(Text(line) for line in lines))
+        body = Group(*(Text(visible(line)) for line in lines))
         console.print(Text(title, "bold"), Padding(body, (0, 0, 0, 2)))

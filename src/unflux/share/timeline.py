@@ -6,7 +6,6 @@ by the hour: a spell is the time from the first to the last sight within one.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 
 from unflux import engine
 from unflux.detect import Finding
+from unflux.features.chao import chao2
 from unflux.features.hosts import address_rows
 from unflux.pipeline import Judged, absolute, bare
 
@@ -190,7 +190,7 @@ MIN_COVERAGE = 0.3
 
 
 def estimate_pool(tracks: Iterable[Track], n_answers: int) -> PoolEstimate | None:
-    """Chao's estimate for incidences (Chao 1987), with its 95 % interval.
+    """Chao's estimate for incidences (`features.chao`), with its 95 % interval.
 
     An answer is a sample without replacement, so incidences count, not records. None where it
     would say little: fewer than `MIN_DOUBLETONS` addresses seen exactly twice, or a coverage below
@@ -204,11 +204,4 @@ def estimate_pool(tracks: Iterable[Track], n_answers: int) -> PoolEstimate | Non
     coverage = 1 - once / n_all
     if coverage < MIN_COVERAGE:
         return None
-    factor = (n_answers - 1) / n_answers
-    unseen = factor * once * (once - 1) / (2 * (twice + 1))
-    ratio = once / twice
-    variance = twice * (0.5 * ratio**2 + ratio**3 + 0.25 * ratio**4)
-    if unseen <= 0:
-        return PoolEstimate(n_seen, n_seen, n_seen, coverage)
-    bound = math.exp(1.96 * math.sqrt(math.log(1 + variance / unseen**2)))
-    return PoolEstimate(n_seen + unseen, n_seen + unseen / bound, n_seen + unseen * bound, coverage)
+    return PoolEstimate(*chao2(n_seen, once, twice, n_answers), coverage)

@@ -1,13 +1,15 @@
 """The dataset on disk: both tables by day, in parts, with a manifest of what was taken in.
 
 A part counts once the manifest names it, and the manifest is replaced in one step: a run that is
-interrupted leaves a dataset of what was whole before.
+interrupted leaves a dataset of what was whole before. What it wrote beside that is removed by the
+next one that adds.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,9 @@ from unflux.sightings.history import History
 
 MANIFEST = "manifest.json"
 VERSION = 1
+TABLES = ("sightings", "activity")
+PART = re.compile(r"(sightings|activity)/day=\d{4}-\d\d-\d\d/part-(\d{5,9})\.parquet")
+"""What a manifest may name: anything else was not written by unflux."""
 
 
 class TakenIn(msgspec.Struct, frozen=True):
@@ -68,15 +73,7 @@ class Dataset:
             if not _is_empty(directory):
                 raise UnfluxError(f"{directory} holds something else; name a new directory")
             return cls(directory, Manifest())
-        try:
-            manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
-        except msgspec.MsgspecError as error:
-            raise UnfluxError(f"{directory / MANIFEST} cannot be read: {error}") from None
-        if manifest.unflux_dataset != VERSION:
-            raise UnfluxError(
-                f"{directory} is a dataset of version {manifest.unflux_dataset}; {VERSION} is read"
-            )
-        return cls(directory, manifest)
+        return cls(directory, _read_manifest(directory))
 
     @property
     def files(self) -> list[Path]:
@@ -94,41 +91,74 @@ class Dataset:
         """Was a file with this content taken in before?"""
         return any(one.blake2b == digest for one in self.manifest.inputs)
 
-    def add(self, history: History, taken_in: Iterable[TakenIn] = ()) -> list[Path]:
-        """Write a part; it counts once everything is on disk. Returns the files written."""
+    def add(
+        self,
+        history: History,
+        taken_in: Iterable[TakenIn] = (),
+        *,
+        replacing: Iterable[str] = (),
+    ) -> list[Path]:
+        """Write a part; it counts once everything is on disk. Returns the files written.
+
+        Parts that it replaces stop counting in the same step, and are then deleted.
+        """
+        self.begin()
+        written = self.write_part(history, self.next_number())
+        self.take_in(written, taken_in, replacing=replacing)
+        return written
+
+    def begin(self) -> None:
+        """Make the directory a dataset: killed before its first part is whole, it is one still."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self.is_at(self.directory):
-            self._name(
-                self.manifest
-            )  # killed before its first part is whole, it is a dataset still
-        number = 1 + max((int(part[-13:-8]) for part in self.manifest.parts), default=-1)
+            self._name(self.manifest)
+
+    def next_number(self) -> int:
+        """The number of the next part."""
+        return 1 + max(map(_number, self.manifest.parts), default=-1)
+
+    def write_part(self, history: History, number: int) -> list[Path]:
+        """Write the files of a part, which do not count yet. Returns their paths."""
         written = []
-        for name, table in (
-            ("sightings", history.sightings_table()),
-            ("activity", history.activity_table()),
-        ):
+        both = (history.sightings_table(), history.activity_table())
+        for name, table in zip(TABLES, both, strict=True):
             for day, rows in _by_day(table):
                 path = self.directory / name / f"day={day}" / f"part-{number:05}.parquet"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_table(rows, path)
                 written.append(path)
+        return written
+
+    def take_in(
+        self,
+        written: Iterable[Path],
+        taken_in: Iterable[TakenIn] = (),
+        *,
+        replacing: Iterable[str] = (),
+    ) -> None:
+        """Let written files count from now on, instead of those that they replace."""
         parts = [path.relative_to(self.directory).as_posix() for path in written]
+        gone = set(replacing)
         manifest = Manifest(
-            parts=[*self.manifest.parts, *parts], inputs=[*self.manifest.inputs, *taken_in]
+            parts=[*(part for part in self.manifest.parts if part not in gone), *parts],
+            inputs=[*self.manifest.inputs, *taken_in],
         )
         self._name(manifest)
-        self.manifest = manifest
-        return written
+        for part in gone:
+            (self.directory / part).unlink(missing_ok=True)
 
     def _name(self, manifest: Manifest) -> None:
         """Put a manifest in place, whole."""
         encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         with whole_file(self.directory / MANIFEST) as temporary:
             temporary.write_bytes(encoded + b"\n")
+        self.manifest = manifest
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Only one process adds to a dataset at a time.
+        """Only one process adds to a dataset at a time; the kernel frees the lock of a dead one.
+
+        What others have added meanwhile is known from here on, and what a killed run left is gone.
 
         Raises
         ------
@@ -136,7 +166,51 @@ class Dataset:
             When another one does.
         """
         with locked_directory(self.directory, "adding to"):
+            if self.is_at(self.directory):
+                self.manifest = _read_manifest(self.directory)
+                self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Remove files that a killed run left: parts that do not count, and half-written ones."""
+        counted = set(self.manifest.parts)
+        left = [*self.directory.glob(f".{MANIFEST}.*")]
+        for name in TABLES:
+            left += self.directory.glob(f"{name}/day=*/.part-*.parquet.*")
+            left += (
+                path
+                for path in self.directory.glob(f"{name}/day=*/part-*.parquet")
+                if path.relative_to(self.directory).as_posix() not in counted
+            )
+        for path in left:
+            path.unlink(missing_ok=True)
+
+
+def _read_manifest(directory: Path) -> Manifest:
+    """The manifest, checked.
+
+    Raises
+    ------
+    UnfluxError
+        When it cannot be read, is of another version, or names what is no part.
+    """
+    path = directory / MANIFEST
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise UnfluxError(f"{path} cannot be read: {error}") from None
+    if manifest.unflux_dataset != VERSION:
+        raise UnfluxError(
+            f"{directory} is a dataset of version {manifest.unflux_dataset}; {VERSION} is read"
+        )
+    wrong = next((part for part in manifest.parts if PART.fullmatch(part) is None), None)
+    if wrong is not None:
+        raise UnfluxError(f"{path} cannot be read: {wrong[:100]!r} is no part of a dataset")
+    return manifest
+
+
+def _number(part: str) -> int:
+    return int(part.rpartition("-")[2].removesuffix(".parquet"))
 
 
 @contextmanager

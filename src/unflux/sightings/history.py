@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,26 @@ class History:
         """Rdata by number (the dictionary of every `rdata` column)."""
         return self.sightings[0].column("rdata").dictionary
 
+    def canonical(self) -> History:
+        """The same with names and rdata numbered in the order of their text, rows in that order.
+
+        Numbers come in the order in which the input showed them first, or in that of threads;
+        samples by hash of a number and sums of floats would follow it. With these numbers what is
+        said of a name depends on what was seen alone, whichever engine read it.
+        """
+        rdata, rdata_ranks = _sorted_dictionary(
+            self.rdata, _used([batch.column("rdata") for batch in self.sightings])
+        )
+        owners = _used([batch.column("owner") for batch in (*self.sightings, *self.activity)])
+        pointed_to = pc.is_in(self.names, rdata).to_numpy(zero_copy_only=False)
+        names, name_ranks = _sorted_dictionary(self.names, owners | pointed_to)
+        sorts = {"owner": (names, name_ranks), "rdata": (rdata, rdata_ranks)}
+        return replace(
+            self,
+            sightings=[_in_order(batch, sorts) for batch in self.sightings],
+            activity=[_in_order(batch, {"owner": sorts["owner"]}) for batch in self.activity],
+        )
+
     def sightings_table(self) -> pa.Table:
         """The sightings as their public schema has them."""
         table = plain(pa.Table.from_batches(self.sightings))
@@ -62,6 +82,51 @@ class History:
         table = plain(pa.Table.from_batches(self.activity))
         derived = table.append_column("fresh_responses", fresh(table, table.column("responses")))
         return derived.select(tables.ACTIVITY.names).cast(tables.ACTIVITY)
+
+
+def _used(columns: list[pa.DictionaryArray]) -> np.ndarray:
+    """Which values of the dictionary that these columns share stand in any of their rows."""
+    used = np.zeros(len(columns[0].dictionary), bool)
+    for column in columns:
+        used[column.indices] = True
+    return used
+
+
+def _sorted_dictionary(
+    values: pa.Array[Any], used: np.ndarray | None = None
+) -> tuple[pa.Array[Any], np.ndarray]:
+    """The used values in the order of their bytes, and the place there of each by its old number.
+
+    Values that are not used stand behind the others, and are left out.
+    """
+    order = pc.sort_indices(values).to_numpy()
+    if used is not None:
+        order = np.concatenate([order[used[order]], order[~used[order]]])
+    ranks = np.empty(len(order), np.int32)
+    ranks[order] = np.arange(len(order), dtype=np.int32)
+    n_used = len(order) if used is None else int(used.sum())
+    return pc.take(values, pa.array(order[:n_used])), ranks
+
+
+def _in_order(
+    batch: pa.RecordBatch, sorts: dict[str, tuple[pa.Array[Any], np.ndarray]]
+) -> pa.RecordBatch:
+    """Rows by owner (and rdata, in `sorts`), type and vantage."""
+    numbers = {name: ranks[batch.column(name).indices] for name, (_, ranks) in sorts.items()}
+    rdtypes = batch.column("rdtype")
+    _, rdtype_ranks = _sorted_dictionary(rdtypes.dictionary)
+    minor = rdtype_ranks[rdtypes.indices].astype(np.int64) << 8
+    minor |= batch.column("vantage").indices.to_numpy()
+    major = numbers["owner"].astype(np.int64) << 32
+    major |= numbers.get("rdata", 0)
+    order = pa.array(np.lexsort((minor, major)))
+    columns = []
+    for name in batch.schema.names:
+        column = batch.column(name)
+        if name in sorts:
+            column = pa.DictionaryArray.from_arrays(pa.array(numbers[name]), sorts[name][0])
+        columns.append(pc.take(column, order))
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def fresh(table: pa.Table, of: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -160,12 +160,12 @@ def add_to(
             fresh: list[TakenIn] = []
             new: list[Path] = []
             for path in step:
-                taken = _taken(path)
-                if taken and (dataset.holds(taken.blake2b) or taken.blake2b in _digests(fresh)):
-                    inputs.append(Input(path, taken.format, Books(), taken.size_bytes, known=True))
+                one = taken(path)
+                if one and (dataset.holds(one.blake2b) or one.blake2b in _digests(fresh)):
+                    inputs.append(Input(path, one.format, Books(), one.size_bytes, known=True))
                     continue
                 new.append(path)
-                fresh += [taken] if taken else []
+                fresh += [one] if one else []
             if not new:
                 continue
             part = reduce(
@@ -175,14 +175,15 @@ def add_to(
             whole = {str(one.path) for one in part.inputs if one.books.error is None}
             dataset.add(part, [one for one in fresh if one.path in whole])
     history = reduce([dataset.directory], options)
-    return replace(history, inputs=inputs, passed_over=selection.passed_over)
+    unread = [one for one in history.inputs if one.books.error is not None]  # parts of its own
+    return replace(history, inputs=inputs + unread, passed_over=selection.passed_over)
 
 
 def _digests(taken: list[TakenIn]) -> set[str]:
     return {one.blake2b for one in taken}
 
 
-def _taken(path: Path) -> TakenIn | None:
+def taken(path: Path) -> TakenIn | None:
     """How a file is remembered; None when it cannot be read, which reading it will say."""
     try:
         source = sources.choose(path)

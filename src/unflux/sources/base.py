@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +36,28 @@ class ReadOptions:
     """16 bytes: the same client under the same key has the same pseudonym."""
 
 
+MIN_KEY_BYTES = 16
+
+
+def client_key_of(path: Path | None) -> bytes:
+    """The key for pseudonyms in a file, whatever its length; a new one without a file.
+
+    Raises
+    ------
+    ValueError
+        When the file cannot be read, or holds too little to be a secret.
+    """
+    if path is None:
+        return secrets.token_bytes(16)
+    try:
+        content = path.read_bytes().strip()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    if len(content) < MIN_KEY_BYTES:
+        raise ValueError(f"{path} needs at least {MIN_KEY_BYTES} bytes (openssl rand -hex 32)")
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """How often a kind of item was met, and where first (byte offset or line number)."""
@@ -63,16 +87,35 @@ class Books:
     @classmethod
     def of(cls, native: dict[str, Any], error: str | None = None) -> Books:
         """From what the core returns."""
-        kinds = ("skipped", "malformed", "oddities", "records_left_out")
         tallies: dict[str, Any] = {
-            kind: {name: Tally(**tally) for name, tally in native[kind].items()} for kind in kinds
+            kind: {name: Tally(**tally) for name, tally in native[kind].items()}
+            for kind in _TALLIES
         }
-        rest = {key: value for key, value in native.items() if key not in kinds}
+        rest = {key: value for key, value in native.items() if key not in _TALLIES}
         return cls(**rest, **tallies, error=error)
 
     def with_malformed(self, malformed: dict[str, Tally]) -> Books:
         """The same with faults that the source itself found."""
         return replace(self, malformed=self.malformed | malformed)
+
+    def plus(self, later: Books) -> Books:
+        """Both parts of one input that was read in parts; places in the later one count on."""
+        both = (self, later)
+        firsts = [one.time_first_us for one in both if one.time_first_us is not None]
+        lasts = [one.time_last_us for one in both if one.time_last_us is not None]
+        tallies: dict[str, Any] = {
+            kind: _sums(getattr(self, kind), getattr(later, kind), self.items) for kind in _TALLIES
+        }
+        return Books(
+            items=self.items + later.items,
+            assembled=self.assembled + later.assembled,
+            decoded=self.decoded + later.decoded,
+            records=self.records + later.records,
+            **tallies,
+            time_first_us=min(firsts, default=None),
+            time_last_us=max(lasts, default=None),
+            error=self.error or later.error,
+        )
 
     @property
     def balanced(self) -> bool:
@@ -86,6 +129,17 @@ class Books:
             Oddity(kind, source, tally.first, tally.count) for kind, tally in self.malformed.items()
         ]
         return min(faults, key=lambda fault: fault.position, default=None)
+
+
+_TALLIES = ("skipped", "malformed", "oddities", "records_left_out")
+
+
+def _sums(one: dict[str, Tally], later: dict[str, Tally], shift: int) -> dict[str, Tally]:
+    sums = dict(one)
+    for kind, tally in later.items():
+        known = one.get(kind, Tally(0, shift + tally.first))
+        sums[kind] = Tally(known.count + tally.count, known.first)
+    return sums
 
 
 class Source(Protocol):

@@ -59,7 +59,7 @@ class Tracker:
         is_allowed: Callable[[str], bool] = lambda _address: True,
         qtypes: Sequence[str] = ADDRESS_TYPES,
         seed: int = 0,
-        fresh: bool = True,
+        asked_last_s: float | None = None,
     ) -> None:
         if not resolvers and not hints:
             raise ValueError("name a resolver, or root hints: nobody is asked by default")
@@ -83,7 +83,7 @@ class Tracker:
         self._serial = 0
         self.schedule = Schedule(
             settings,
-            Paces(started_s, fresh=fresh),
+            Paces(None if asked_last_s is None else min(asked_last_s, started_s)),
             self.targets,
             self._server_for,
             lambda name: self.names[name].zone,

@@ -53,12 +53,13 @@ class Bucket:
 class Paces:
     """One bucket for each thing that has a limit, made when it is first asked for.
 
-    After a restart (`fresh` false) buckets begin empty, as if all their tokens had just been
-    taken: what was sent before a crash and after it together keeps to the limit.
+    After a restart (`emptied_s` is known) buckets count as empty at the time of the last query
+    before it, and have filled since: what was sent before a crash and after it together keeps to
+    the limit, and whoever was away for long, or restarts often, is not held up.
     """
 
-    def __init__(self, started_s: float, *, fresh: bool) -> None:
-        self.started_s, self.fresh = started_s, fresh
+    def __init__(self, emptied_s: float | None = None) -> None:
+        self.emptied_s = emptied_s
         self.buckets: dict[tuple[str, str], Bucket] = {}
 
     def bucket(self, kind: str, key: str, rate: Rate, now: float) -> Bucket:
@@ -67,8 +68,9 @@ class Paces:
         if found is None:
             if len(self.buckets) >= MAX_BUCKETS:
                 self._drop_full(now)
-            grown = (now - self.started_s) * rate.per_s
-            tokens = rate.burst if self.fresh else min(grown, rate.burst)
+            tokens = rate.burst
+            if self.emptied_s is not None:
+                tokens = min((now - self.emptied_s) * rate.per_s, rate.burst)
             found = self.buckets[kind, key] = Bucket(rate, tokens, now)
         return found
 
@@ -77,7 +79,8 @@ class Paces:
 
     def shift(self, seconds: float) -> None:
         """All times move."""
-        self.started_s += seconds
+        if self.emptied_s is not None:
+            self.emptied_s += seconds
         for bucket in self.buckets.values():
             bucket.at_s += seconds
             bucket.reserved_s += seconds

@@ -5,6 +5,9 @@ at a phase that is unknown, a change falls between them with chance min(1, d / P
 P of the greatest likelihood. Samples farther apart than P only say "at most": when all of them
 differ, there is a bound and no estimate.
 
+A move is half of the servers or more at other addresses: networks replace single agents that died
+in between.
+
 Where it goes wrong: servers that move at odd times have a mean, no period; a set that comes back
 between two samples looks as if nothing had happened.
 """
@@ -43,13 +46,19 @@ def intervals(samples: Iterable[Sample]) -> list[tuple[float, bool]]:
     found: list[tuple[float, bool]] = []
     for way in _by_way(samples):
         pairs = [
-            (after.at_s - before.at_s, after.members != before.members)
+            (after.at_s - before.at_s, moved(before, after))
             for before, after in pairwise(way)
             if after.at_s > before.at_s
         ]
         if any(changed for _, changed in pairs):
             found += pairs
     return found
+
+
+def moved(before: Sample, after: Sample) -> bool:
+    """Are half of the name servers, or more, elsewhere? One that was replaced is no move."""
+    gone = set(before.members) - set(after.members)
+    return len(gone) * 2 >= max(len(before.members), 1)
 
 
 def _by_way(samples: Iterable[Sample]) -> list[list[Sample]]:
@@ -84,7 +93,7 @@ def _between_changes(samples: Sequence[Sample], about: float) -> float:
         times = [
             (before.at_s + after.at_s) / 2
             for before, after in pairwise(way)
-            if after.members != before.members
+            if moved(before, after)
         ]
         for first, second in pairwise(times):
             total += second - first

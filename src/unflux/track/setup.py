@@ -63,6 +63,7 @@ def tracker(store: Store, whom: Whom, settings: Settings, now: float, seed: int)
     whom.endpoints()
     hints = read_hints(whom.hints) if whom.hints is not None else []
     targets = store.targets()
+    asked = [one.asked_s for one in targets if one.asked_s is not None]
     made = Tracker(
         settings,
         started_s=now,
@@ -71,7 +72,7 @@ def tracker(store: Store, whom: Whom, settings: Settings, now: float, seed: int)
         may_ask=(lambda _zone: True) if whom.authoritative else is_public_suffix,
         is_allowed=_allowed(whom.allow, hints),
         seed=seed,
-        fresh=not any(one.asked_s is not None for one in targets),
+        asked_last_s=max(asked, default=None),
     )
     made.restore(store.names(), targets, now)
     return made

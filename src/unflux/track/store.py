@@ -202,10 +202,6 @@ class Store:
         heard = [msgspec.msgpack.decode(one, type=Heard) for _, one in rows]
         return (rows[-1][0] if rows else 0), heard
 
-    def n_pending(self) -> int:
-        """How many responses are not yet in the dataset."""
-        return int(self.database.execute("SELECT count(*) FROM response").fetchone()[0])
-
     def seal(self, file: str, last_id: int) -> None:
         """The responses up to an id are in a file now, which is about to go into the dataset."""
         with self.transaction():

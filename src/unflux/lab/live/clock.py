@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MIN_SPEED, MAX_SPEED = 1.0, 600.0
-
 
 @dataclass(frozen=True, slots=True)
 class Clock:

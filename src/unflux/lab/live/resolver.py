@@ -17,6 +17,9 @@ from unflux.lab.synth.play import RESOLVERS_FROM
 RESOLVER = RESOLVERS_FROM
 """Its address: clients ask it, and it asks from there."""
 READY_S = 8.0
+POLICY_LOOK_S = 0.2
+RELOAD = ("auth_zone_reload", "rpz.unflux.")
+"""What makes unbound read the policy zone again; answers it has cached are under it at once."""
 INFRA_TTL_S, UNKNOWN_SERVER_MS, MAX_RTT_MS = 900, 376, 120_000
 """unbound's own defaults for what it remembers of servers and how long it waits for them, all
 shortened as TTLs are; that it keeps a failure for five seconds cannot be set."""
@@ -184,6 +187,19 @@ class Resolver:
         if not told.startswith("ok"):
             raise UnfluxError(f"unbound: {told or 'no answer'}")
 
+    async def follow_policy(self) -> None:
+        """Let unbound read the policy zone again whenever its file was replaced or changed."""
+        path = self.files.rpz
+        if path is None:
+            raise ValueError("this resolver follows no policy zone")
+        known = _stamp(path)
+        while True:
+            await asyncio.sleep(POLICY_LOOK_S)
+            now = _stamp(path)
+            if now != known and now is not None:
+                await self.control(*RELOAD)
+                known = now
+
     async def stop(self) -> None:
         """Stop it and wait."""
         if self.process and self.process.returncode is None:
@@ -194,6 +210,15 @@ class Resolver:
             except TimeoutError:
                 self.process.kill()
                 await self.process.wait()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What is different once a file was replaced or written to; None while it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _die_with_us() -> None:

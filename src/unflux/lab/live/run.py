@@ -21,12 +21,17 @@ from unflux.lab.live import seal
 from unflux.lab.live.control import Control
 from unflux.lab.live.controller import Controller, Registrar
 from unflux.lab.live.people import People
-from unflux.lab.live.resolver import RESOLVER
+from unflux.lab.live.resolver import RELOAD, RESOLVER
+from unflux.lab.live.roles import Network
+from unflux.lab.live.sockets import number_of
 from unflux.lab.live.stage import Options, Stage, supervise
 from unflux.lab.live.takedown import Takedowns
 from unflux.lab.model import plan
 from unflux.lab.model.plan import text_of
 from unflux.lab.synth.truth import iso, labels
+
+MAX_DOWN = 200
+"""Hosts that were taken down of which the status tells."""
 
 
 def main(
@@ -91,7 +96,7 @@ class _Run:
             self.stage.recorder.plan["agents"] = self._agents_to_capture()
             await self.stage.start()
             for event in self.stage.events.opening():
-                self._write(event)
+                self._write(self._with_back_ends(event))
             self.stage.on_slice = self._on_slice
             await self.control.start()
             self._say_ready()
@@ -109,6 +114,8 @@ class _Run:
         for network in self.stage.roles.networks.values():
             controller = Controller(self.stage, network, self.tell)
             actors[f"controller of {network.name}"] = controller.run()
+        if self.options["rpz"]:
+            actors["policy"] = self.stage.resolver.follow_policy()
         actors["registrar"] = Registrar(self.stage, self.tell).run()
         if self.options["duration_s"]:
             actors["timer"] = asyncio.sleep(self.options["duration_s"])
@@ -120,6 +127,15 @@ class _Run:
         await asyncio.sleep(at_s)
         await self.takedowns.measure(what, network, watch_s=10.0)
         await asyncio.Event().wait()
+
+    def _with_back_ends(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Agents relay pages to any of a network's back ends: all belong to its truth."""
+        if event["event"] != "network":
+            return event
+        network = next(
+            one for one in self.stage.roles.networks.values() if one.name == event["network"]
+        )
+        return {**event, "back_ends": [text_of(one) for one in network.back_ends]}
 
     def _write(self, event: dict[str, Any]) -> None:
         self.truth.write(msgspec.json.encode(event) + b"\n")
@@ -182,7 +198,8 @@ class _Run:
             "resolver": text_of(RESOLVER),
             "out": str(self.out),
             "networks": {
-                one.name: {
+                one.name: self._now_of(one)
+                | {
                     "mothership": text_of(one.mothership),
                     "back_ends": [text_of(address) for address in one.back_ends],
                     "names": [
@@ -203,6 +220,19 @@ class _Run:
             **self.summary(),
         }
 
+    def _now_of(self, network: Network) -> dict[str, Any]:
+        """What the first name of a network is answered with now, and what of it is down."""
+        authority, roles, now = self.stage.authority, self.stage.roles, self.stage.now()
+        named = next(one for one in self.stage.world.named if one.service == network.service)
+        apex = authority.zone_of(named.name) or named.name
+        servers = authority.glue(apex, now)
+        return {
+            "answer": [text_of(one) for one in authority.addresses(named.name, now)],
+            "name_servers": servers,
+            "name_servers_are_agents": any(number_of(one) in roles.agents for one in servers),
+            "down": [text_of(one) for one in sorted(roles.down)][:MAX_DOWN],
+        }
+
     async def _takedown(self, request: dict[str, Any]) -> dict[str, Any]:
         return await self.takedowns.measure(
             str(request.get("what")), request.get("network"), float(request.get("watch_s", 10.0))
@@ -215,8 +245,8 @@ class _Run:
     async def _reload_policy(self, _request: dict[str, Any]) -> dict[str, Any]:
         if not self.options["rpz"]:
             raise UnfluxError("this lab has no response policy zone: start it with --rpz FILE")
-        for words in (["auth_zone_reload", "rpz.unflux."], ["flush_zone", "."]):
-            await self.stage.resolver.control(*words)
+        await self.stage.resolver.control(*RELOAD)
+        await self.stage.resolver.control("flush_zone", ".")
         return {"reloaded": True}
 
     def summary(self) -> dict[str, Any]:

@@ -31,7 +31,6 @@ NEGATIVE_TTL_S = 900
 """SOA minimum of every zone (RFC 2308 §5 recommends one to three hours; operators use less)."""
 TLDS = ("test.", "example.")
 SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "or")]
-V6_INFRASTRUCTURE = int(plan.LAB_V6[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,9 @@ class World:
         self._taken: set[str] = set()
         self._homes: dict[str, str] = {}
         """Where the name servers of a service have their names, by service."""
+        self.held_name_servers: dict[tuple[str, int], tuple[int, list[int]]] | None = None
+        """(Service, domain) → step and addresses, where name servers stay for their period unless
+        they leave the live list; None: they are chosen anew with each list."""
         self._tld_zone = [self._zone(tld, -1, -1) for tld in self.tlds]
         for number in range(len(self.services)):
             self._build(number)
@@ -91,7 +93,7 @@ class World:
         self._still = np.full(len(units), -1, np.int64)
         """Versions of units that never change, -1 for what has none yet."""
         zones = np.array(self._zones, np.int64).reshape(-1, 3)
-        self.zone_name, self.zone_service, self.zone_domain = zones[:, 0], zones[:, 1], zones[:, 2]
+        self.zone_name, self.zone_service = zones[:, 0], zones[:, 1]
         self.zone_delegation = np.full(len(zones), -1, np.int64)
         delegations = np.flatnonzero(self.unit_kind == DELEGATION)
         self.zone_delegation[self.unit_zone[delegations]] = delegations
@@ -521,7 +523,10 @@ class World:
         group = int(self.unit_domain[unit]) % max(one.sub_networks, 1)
         live = service.list_at(group, now_s)
         order = mix(service.seed, 207, domain, step, np.arange(len(live)))
-        return [live[place] for place in np.argsort(order, kind="stable")[: one.ns_count]]
+        ranked = [live[place] for place in np.argsort(order, kind="stable")]
+        if self.held_name_servers is None:
+            return ranked[: one.ns_count]
+        return _held(self.held_name_servers, (service.name, domain), step, ranked, one.ns_count)
 
     def fixed_name_servers(self, unit: int) -> list[int]:
         """Addresses of the name servers of a delegation unit while they do not rotate."""
@@ -551,3 +556,22 @@ class World:
         step = int(self.ns_step(np.array([unit]), np.array([now_s]))[0])
         service = self.services[int(self.unit_service[unit])]
         return [plan.text_of(one) for one in self._ns_addresses(service, unit, step, now_s)]
+
+
+def _held(
+    held: dict[tuple[str, int], tuple[int, list[int]]],
+    key: tuple[str, int],
+    step: int,
+    ranked: list[int],
+    count: int,
+) -> list[int]:
+    """Those of the period that are still listed, each in its place; others for those gone."""
+    known_step, known = held.get(key, (-1, []))
+    if known_step != step:
+        known = ranked[:count]
+    listed = set(ranked)
+    spare = iter([one for one in ranked if one not in known])
+    found = [one if one in listed else next(spare, one) for one in known]
+    if step >= known_step:
+        held[key] = (step, found)
+    return found

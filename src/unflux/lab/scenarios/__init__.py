@@ -72,6 +72,9 @@ LIMITS = {
     "count": (1, 1_000),
 }
 """Lowest and highest value of every number."""
+MAX_SERVICES = 1_000
+TOTALS = {"domains": 1_000_000, "population": 5_000_000}
+"""Highest sum over all services."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ def load(
     """
     try:
         content = tomllib.loads(text_of(name))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits and deep nesting, too
         raise ScenarioError(f"{name} is no TOML: {error}") from None
     errors = check(content)
     if split is not None and split not in SPLITS:
@@ -175,12 +178,26 @@ def check(content: dict[str, Any]) -> list[str]:
     services = content.get("service")
     if not isinstance(services, list) or not services:
         return [*errors, "there is no [[service]]"]
+    if len(services) > MAX_SERVICES:
+        return [*errors, f"there are {len(services)} services; {MAX_SERVICES} are played at most"]
     known = presets()
     for number, table in enumerate(services, start=1):
         if not isinstance(table, dict):
             errors.append(f"service {number} is no table")
             continue
         errors += _check_service(f"service {number}", table, known)
+    if not errors:
+        errors += _too_many([{**known.get(one.get("preset", ""), {}), **one} for one in services])
+    return errors
+
+
+def _too_many(services: list[dict[str, Any]]) -> list[str]:
+    """A world is kept in memory: its names and hosts have a bound as a whole, too."""
+    errors = []
+    for key, most in TOTALS.items():
+        total = sum(_high(one.get(key, DEFAULTS[key])) * one.get("count", 1) for one in services)
+        if total > most:
+            errors.append(f"{key} of all services together is at most {most:g}, not {total:g}")
     return errors
 
 
@@ -190,13 +207,25 @@ def _is_bool_for_number(value: object, kind: object) -> bool:
 
 def _check_service(where: str, table: dict[str, Any], known: dict[str, Any]) -> list[str]:
     preset = table.get("preset")
+    if not isinstance(preset, str | None):
+        return [f"{where}: preset is a name"]
+    if not _is_label(table.get("name", "")):
+        return [f"{where}: name has letters, digits, hyphens, dots and underscores only"]
     if preset is not None and preset not in known:
         return [f"{where}: there is no preset {preset!r}; known ones: {', '.join(sorted(known))}"]
     errors = []
     for key, value in table.items():
         if key in {"preset", "name"} | NOTES:
             continue
-        if key not in SETTING_NAMES | {"count"}:
+        if key == "count":
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            errors += (
+                _outside(key, value, f"{where}: count")
+                if whole
+                else [f"{where}: count is a whole number"]
+            )
+            continue
+        if key not in SETTING_NAMES:
             errors.append(f"{where}: {key} is not known")
             continue
         errors += [f"{where}: {error}" for error in _check_value(key, value)]
@@ -225,7 +254,9 @@ def _check_value(key: str, value: Any) -> list[str]:
         if value not in CHOICES[key]:
             wrong = f"{key} is one of {', '.join(CHOICES[key])}"
     elif key == "networks":
-        if not (isinstance(value, list) and value and all(one in KINDS for one in value)):
+        if not (
+            isinstance(value, list) and value and all(map(KINDS.__contains__, map(str, value)))
+        ):
             wrong = f"networks are some of {', '.join(KINDS)}"
     elif key in LISTS:
         if not (isinstance(value, list) and len(value) <= MAX_LIST and all(map(LISTS[key], value))):

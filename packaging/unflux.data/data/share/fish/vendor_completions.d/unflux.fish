@@ -1,0 +1,1 @@
+complete --command unflux --no-files --arguments "(env _UNFLUX_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) unflux)" --condition "env _UNFLUX_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) unflux"

@@ -1,0 +1,98 @@
+"""`unflux networks`: flux networks out of captures, logs and datasets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from unflux import networks, pipeline, sources
+from unflux.cli import common
+from unflux.pipeline import ScanOptions
+from unflux.share import network_pictures, network_table
+from unflux.sightings import Dataset, check_new_directory
+
+TABLE_WIDTH = 140
+STATE_FILE = "networks.json"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("networks")(find_networks)
+
+
+def find_networks(
+    paths: common.Paths,
+    format_name: common.Format = None,
+    asn_db: common.AsnDb = None,
+    country_db: common.CountryDb = None,
+    as_json: common.AsJson = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of known networks, so that ids last; networks.json in a dataset by default."
+        ),
+    ] = None,
+    no_state: Annotated[
+        bool, typer.Option("--no-state", help="Neither read nor write known networks.")
+    ] = False,
+    pictures_to: Annotated[
+        Path | None, typer.Option("--pictures", help="Write SVG pictures to this new directory.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the clustering.")] = 1,
+    detector: common.DetectorOption = "unflux",
+    ports: common.Ports = [53],  # noqa: B006  typer copies it
+    vantage: common.Vantage = "unknown",
+    since: common.Since = None,
+    until: common.Until = None,
+    strict: common.Strict = False,
+    engine: common.Engine = "embedded",
+    master: common.Master = None,
+    conf: common.Conf = None,
+) -> None:
+    """Map flux networks: who belongs together, how big, which role, since when."""
+    read = common.read_options(
+        ports=ports, vantage=vantage, since=since, until=until, clients="drop", client_key=None
+    )
+    if seed < 0:
+        raise typer.BadParameter("--seed is a number from 0 on")
+    options = ScanOptions(
+        read,
+        format_name,
+        strict=strict,
+        asn_db=asn_db,
+        country_db=country_db,
+        min_score=2.0,
+        detector_id=detector,
+        spark=common.spark_options(engine, master, conf),
+    )
+    with common.clean_end():
+        if pictures_to:
+            check_new_directory(pictures_to)
+        state_file = None if no_state else state or _state_beside(paths)
+        with (
+            sources.streams_as_files(paths) as files,
+            common.progress_bar("reading") as on_progress,
+        ):
+            scan = pipeline.scan(files, options, on_progress)
+        found = networks.find_networks(scan.judged, seed=seed, state_file=state_file)
+        if pictures_to:
+            network_pictures.write_networks(found, pictures_to)
+        if as_json:
+            content = {"summary": scan.summary, **msgspec.to_builtins(found)}
+            sys.stdout.buffer.write(msgspec.json.encode(content) + b"\n")
+        else:
+            width = None if sys.stdout.isatty() else TABLE_WIDTH
+            network_table.show(found, scan.summary, Console(width=width))
+        common.print_errors(scan.history.inputs)
+    raise typer.Exit(common.exit_code(scan.history.inputs))
+
+
+def _state_beside(paths: list[Path]) -> Path | None:
+    """A dataset that is the only input keeps its networks; anything else has no place for them."""
+    if len(paths) == 1 and Dataset.is_at(paths[0]):
+        return paths[0] / STATE_FILE
+    return None

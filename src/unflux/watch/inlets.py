@@ -1,0 +1,235 @@
+"""Where responses come from: dnstap sockets, growing logs, an interface."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from unflux import _native
+from unflux._native import Live
+from unflux.errors import Unavailable
+from unflux.watch.config import host_port
+
+READ_BYTES = 1 << 18
+HEAD_BYTES = 4096
+POLL_S = 0.2
+SNAPLEN = 65_535
+BATCH_BYTES = 1 << 17
+
+ETH_P_ALL, PACKET_OUTGOING, SOL_PACKET, PACKET_STATISTICS = 3, 4, 263, 6
+LOOPBACK, ETHERNET = 772, 1
+
+
+def listen(live: Live, where: str) -> str:
+    """Open a dnstap listener; returns where it is.
+
+    Raises
+    ------
+    Unavailable
+        When the socket cannot be made, or somebody else listens on it.
+    """
+    kind, _, rest = where.partition(":")
+    try:
+        if kind == "tcp":
+            host, port = host_port(rest, "dnstap tcp")
+            return f"tcp:{host}:{live.listen_tcp(host, port)}"
+        path = Path(rest)
+        _remove_stale(path)
+        live.listen_unix(path)
+        path.chmod(0o660)
+        return where
+    except OSError as error:
+        raise Unavailable(f"{where}: {error.strerror or error}") from None
+
+
+def _remove_stale(path: Path) -> None:
+    """A socket that nobody listens on was left by a run that was killed."""
+    if not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise OSError(errno.EADDRINUSE, "another program listens there")
+
+
+class Follower:
+    """Reads a log that grows; goes on in the new file when it is rotated or cut.
+
+    Starts at the end of what is there (with `from_start`: at its beginning). The format is told
+    by the first bytes of the file.
+    """
+
+    def __init__(self, live: Live, path: Path, *, from_start: bool = False) -> None:
+        self.live, self.path, self.from_start = live, path, from_start
+        self.n_rotations = self.n_faults = 0
+        self.format: str | None = None
+        self._feed: int | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"follow {path}", daemon=True)
+
+    def start(self) -> None:
+        """Begin, on a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, with what was read until now."""
+        self._stop.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        is_first = True
+        while not self._stop.is_set():
+            try:
+                handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                is_first = False  # a file that appears later is new from its beginning
+                self._stop.wait(POLL_S)
+                continue
+            try:
+                self._read(handle, skip=is_first and not self.from_start)
+            finally:
+                os.close(handle)
+            is_first = False
+            self.n_rotations += not self._stop.is_set()
+
+    def _read(self, handle: int, *, skip: bool) -> None:
+        """One file, until another has its name."""
+        if not self._begin(handle):
+            return
+        feed = self._feed or 0
+        at = 0
+        if skip:
+            head = os.pread(handle, HEAD_BYTES, 0)
+            self._give(feed, _header_lines(head))
+            at = _last_line_end(handle, os.fstat(handle).st_size)
+        while True:
+            data = os.pread(handle, READ_BYTES, at)
+            at += len(data)
+            if data:
+                self._give(feed, data)
+                continue
+            if self._stop.is_set() or self._is_gone(handle, at):
+                self._give(feed, b"", last=True)
+                return
+            self._stop.wait(POLL_S)
+
+    def _begin(self, handle: int) -> bool:
+        """Wait for enough to tell the format; False when the file went before."""
+        while not self._stop.is_set():
+            head = os.pread(handle, HEAD_BYTES, 0)
+            found = _native.sniff(head) if head else None
+            if found is not None:
+                if found != self.format:
+                    self.format = found
+                    self._feed = self.live.open_feed(found)
+                return True
+            if self._is_gone(handle, 0):
+                return False
+            self._stop.wait(POLL_S)
+        return False
+
+    def _give(self, feed: int, data: bytes, *, last: bool = False) -> None:
+        if self.live.feed(feed, data, last) is not None:
+            self.n_faults += 1
+
+    def _is_gone(self, handle: int, at: int) -> bool:
+        """Was the file replaced, or cut?"""
+        mine = os.fstat(handle)
+        try:
+            now = self.path.stat()
+        except OSError:
+            return False  # between the two renames of a rotation
+        return (now.st_ino, now.st_dev) != (mine.st_ino, mine.st_dev) or mine.st_size < at
+
+
+def _header_lines(head: bytes) -> bytes:
+    lines = head.splitlines(keepends=True)
+    return b"".join(line for line in lines if line.startswith(b"#") and line.endswith(b"\n"))
+
+
+def _last_line_end(handle: int, size: int) -> int:
+    """Offset behind the last whole line."""
+    start = max(0, size - READ_BYTES)
+    tail = os.pread(handle, size - start, start)
+    return start + tail.rfind(b"\n") + 1
+
+
+class Interface:
+    """Reads packets of an interface (AF_PACKET) and feeds them as a capture.
+
+    Python reads each packet: good for about 100 000 packets a second. The kernel's drops are
+    counted.
+    """
+
+    def __init__(self, live: Live, name: str) -> None:
+        try:
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+            self._socket.bind((name, 0))
+        except PermissionError:
+            raise Unavailable(
+                f"reading from {name} needs CAP_NET_RAW: run as root, or give the service "
+                "AmbientCapabilities=CAP_NET_RAW"
+            ) from None
+        except OSError as error:
+            raise Unavailable(f"interface {name}: {error.strerror}") from None
+        self._socket.settimeout(POLL_S)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 20)
+        self.live, self.name = live, name
+        self.n_packets = self.n_dropped = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"packets {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin, on a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._stop.set()
+        self._thread.join(5)
+        self._socket.close()
+
+    def _run(self) -> None:
+        feed = self.live.open_feed("pcap")
+        out = bytearray(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, SNAPLEN, ETHERNET))
+        buffer = bytearray(SNAPLEN)
+        fed_at = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                n, sender = self._socket.recvfrom_into(buffer)
+                if sender[2] == PACKET_OUTGOING and sender[3] == LOOPBACK:
+                    continue  # the loopback interface shows every packet twice
+            except TimeoutError:
+                n = 0
+            except OSError:
+                self._stop.wait(POLL_S)  # the interface is down
+                continue
+            if n:
+                now_us = time.time_ns() // 1000
+                out += struct.pack("<IIII", now_us // 1_000_000, now_us % 1_000_000, n, n)
+                out += memoryview(buffer)[:n]
+                self.n_packets += 1
+            late = time.monotonic() - fed_at > POLL_S
+            if out and (not n or late or len(out) > BATCH_BYTES):
+                self.live.feed(feed, bytes(out), False)
+                out.clear()
+                fed_at = time.monotonic()
+                self._count_drops()
+
+    def _count_drops(self) -> None:
+        packed = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
+        self.n_dropped += struct.unpack("=II", packed)[1]
+
+
+def interfaces() -> Sequence[str]:
+    """Names of the interfaces there are."""
+    return [name for _, name in socket.if_nameindex()]

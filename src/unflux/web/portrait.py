@@ -1,0 +1,261 @@
+"""Facts about a name as the series that its page draws: strip, TTLs, accumulation, pool, places.
+
+Pure: tables in, plain values out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from unflux.features.chao import chao2
+from unflux.web.history import Facts
+
+MINUTE_S, HOUR_S = 60, 3600
+BIN_SIZES_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400,
+               172_800, 604_800)  # fmt: skip
+MAX_BINS = 120
+"""Columns of a strip."""
+MAX_STRIP_ROWS = 240
+"""Addresses in a strip; those seen most often are kept."""
+MAX_POINTS = 400
+"""Points of a curve."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """One address of a name over time."""
+
+    first_us: int
+    last_us: int
+    sides: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    """Minutes since the epoch at which it was answered afresh, by side of the cache: what both
+    sides saw was one event."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Fresh observations by side."""
+
+    @property
+    def n(self) -> int:
+        """Fresh observations, at most one a minute."""
+        return max(self.counts.values(), default=0)
+
+    def cells(self, bins: Bins) -> list[tuple[int, int]]:
+        """(bin, fresh observations in it), as the side saw it that saw more."""
+        most: dict[int, int] = {}
+        for minutes in self.sides.values():
+            of_side: Counter[int] = Counter()
+            for minute, n in minutes.items():
+                of_side[bins.of(minute)] += n
+            for place, n in of_side.items():
+                most[place] = max(most.get(place, 0), n)
+        return sorted(most.items())
+
+
+def observations(rows: pa.Table) -> dict[str, Seen]:
+    """Addresses and when they were answered."""
+    seen: dict[str, Seen] = {}
+    if not rows.num_columns:
+        return seen
+    columns = ("rdata", "time_first", "time_last", "ttl_max", "vantage", "fresh_minutes", "count")
+    whole = zip(*(rows[name].to_pylist() for name in columns), strict=True)
+    for address, first, last, ttl, vantage, bits, count in whole:
+        first_us, last_us = _us(first), _us(last)
+        one = seen.setdefault(address, Seen(first_us, last_us))
+        one.first_us, one.last_us = min(one.first_us, first_us), max(one.last_us, last_us)
+        one.counts[vantage] += count
+        one.sides[vantage].update(fresh_minutes(first_us, last_us, ttl or 0, vantage, bits))
+    return seen
+
+
+def fresh_minutes(first_us: int, last_us: int, ttl_s: int, vantage: str, bits: int) -> list[int]:
+    """Minutes in which a record was fetched afresh, from the bits of its hour.
+
+    Above a resolver the bits are those minutes. Below a cache they are expiry minutes, modulo 64:
+    one TTL before them it was fetched, within the time it was seen.
+    """
+    first, last = first_us // 60_000_000, last_us // 60_000_000
+    if vantage == "history" or not bits:
+        return sorted({first, last})
+    if vantage == "upstream":
+        return [minute for minute in range(first, last + 1) if bits >> minute % 64 & 1]
+    expired = [minute for minute in range(first, first + 64) if bits >> minute % 64 & 1]
+    return [min(max(minute - ttl_s // MINUTE_S, first), last) for minute in expired]
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """Equal parts of the time that is looked at."""
+
+    start_s: int
+    size_s: int
+    count: int
+
+    def of(self, minute: int) -> int:
+        """The bin of a minute."""
+        return min(max((minute * MINUTE_S - self.start_s) // self.size_s, 0), self.count - 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the page."""
+        start = datetime.fromtimestamp(self.start_s, UTC)
+        return {"start": f"{start:%Y-%m-%dT%H:%M:%SZ}", "size_s": self.size_s, "count": self.count}
+
+
+def bins_for(first_us: int, last_us: int) -> Bins:
+    """At most `MAX_BINS` bins of a size that people know."""
+    span_s = max((last_us - first_us) // 1_000_000, MINUTE_S)
+    size_s = next((size for size in BIN_SIZES_S if span_s / size <= MAX_BINS - 1), 0)
+    size_s = size_s or math.ceil(span_s / (MAX_BINS - 1) / 86_400) * 86_400
+    start_s = first_us // 1_000_000 // size_s * size_s
+    return Bins(start_s, size_s, max(1, (last_us // 1_000_000 - start_s) // size_s + 1))
+
+
+Place = tuple[int | None, str | None, str | None]
+"""Origin AS, organisation, country."""
+NOWHERE: Place = (None, None, None)
+
+
+def strip(seen: Mapping[str, Seen], places: Mapping[str, Place], bins: Bins) -> dict[str, Any]:
+    """Which address answered when: a row an address in order of first sight, cells by bin."""
+    kept = sorted(seen, key=lambda one: (-seen[one].n, seen[one].first_us, one))[:MAX_STRIP_ROWS]
+    rows = []
+    for address in sorted(kept, key=lambda one: (seen[one].first_us, one)):
+        one = seen[address]
+        asn, organisation, country = places.get(address, NOWHERE)
+        rows.append(
+            {
+                "address": address,
+                "origin_asn": asn,
+                "organisation": organisation,
+                "country": country,
+                "first_seen": _iso(one.first_us),
+                "last_seen": _iso(one.last_us),
+                "fresh": one.n,
+                "cells": one.cells(bins),
+            }
+        )
+    return {"rows": rows, "n_addresses": len(seen)}
+
+
+def ttl_series(rows: pa.Table) -> list[dict[str, Any]]:
+    """Shortest and longest TTL by hour."""
+    by_hour: dict[Any, tuple[int, int]] = {}
+    if not rows.num_columns:
+        return []
+    whole = (rows[name].to_pylist() for name in ("bucket", "ttl_min", "ttl_max"))
+    for bucket, low, high in zip(*whole, strict=True):
+        if high is None:
+            continue
+        at = _us(bucket)
+        before = by_hour.get(at, (low, high))
+        by_hour[at] = (min(before[0], low), max(before[1], high))
+    points = [
+        {"time": _iso(at), "min_s": low, "max_s": high}
+        for at, (low, high) in sorted(by_hour.items())
+    ]
+    return _thinned(points)
+
+
+def accumulation(seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
+    """Distinct addresses seen up to each time."""
+    firsts = sorted(one.first_us for one in seen.values())
+    points = [{"time": _iso(at), "distinct": number} for number, at in enumerate(firsts, 1)]
+    if seen:
+        end = max(one.last_us for one in seen.values())
+        points.append({"time": _iso(end), "distinct": len(seen)})
+    return _thinned(points)
+
+
+def pool_estimate(seen: Mapping[str, Seen]) -> dict[str, Any] | None:
+    """How many addresses there are, seen and unseen: Chao's lower bound (1987, bias-corrected).
+
+    With S addresses seen, f1 of them once and f2 twice: S + f1 (f1 - 1) / (2 (f2 + 1)); 95 % range
+    by the log-normal of Chao 1987. It supposes that the pool does not change while it is looked at:
+    for one that does, it counts what was in it over the time. None below five addresses.
+    """
+    if len(seen) < 5:
+        return None
+    times = Counter(one.n for one in seen.values())
+    f1, f2, observed = times[1], times[2], len(seen)
+    estimate, low, high = chao2(observed, f1, f2)
+    return {
+        "estimate": round(estimate),
+        "low": round(low),
+        "high": round(high),
+        "observed": observed,
+        "once": f1,
+        "method": "chao1",
+    }
+
+
+def spread(seen: Mapping[str, Seen], places: Mapping[str, Place]) -> dict[str, Any]:
+    """Addresses by origin AS and by country, most first."""
+    by_asn: Counter[tuple[int | None, str | None]] = Counter()
+    by_country: Counter[str | None] = Counter()
+    for address in seen:
+        asn, organisation, country = places.get(address, NOWHERE)
+        by_asn[asn, organisation] += 1
+        by_country[country] += 1
+    ases = sorted(by_asn.items(), key=lambda item: (-item[1], item[0][0] or 0))
+    countries = sorted(by_country.items(), key=lambda item: (-item[1], item[0] or ""))
+    return {
+        "ases": [
+            {"origin_asn": asn, "organisation": organisation, "n": n}
+            for (asn, organisation), n in ases[:200]
+        ],
+        "n_ases": len(ases),
+        "countries": [{"country": country, "n": n} for country, n in countries],
+    }
+
+
+def name_servers(facts: Facts) -> list[dict[str, Any]]:
+    """Each name server: when the zone named it, and how many addresses it had."""
+    named: dict[str, list[int]] = {}
+    if facts.ns.num_columns:
+        whole = (facts.ns[name].to_pylist() for name in ("rdata", "time_first", "time_last"))
+        for host, first, last in zip(*whole, strict=True):
+            span = named.setdefault(host, [_us(first), _us(last)])
+            span[:] = [min(span[0], _us(first)), max(span[1], _us(last))]
+    addresses: defaultdict[str, set[str]] = defaultdict(set)
+    if facts.ns_addresses.num_columns:
+        rows = facts.ns_addresses
+        for host, address in zip(rows["owner"].to_pylist(), rows["rdata"].to_pylist(), strict=True):
+            addresses[host].add(address)
+    return [
+        {
+            "host": host.removesuffix(".") or ".",
+            "first_seen": _iso(first),
+            "last_seen": _iso(last),
+            "n_addresses": len(addresses[host]),
+        }
+        for host, (first, last) in sorted(named.items())
+    ]
+
+
+def span_of(*many: Iterable[Seen]) -> tuple[int, int] | None:
+    """First and last time of all of these."""
+    every = [one for some in many for one in some]
+    if not every:
+        return None
+    return min(one.first_us for one in every), max(one.last_us for one in every)
+
+
+def _thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At most about `MAX_POINTS` of them, the last one among them."""
+    step = math.ceil(len(points) / MAX_POINTS) or 1
+    kept = points[::step]
+    return kept if not points or kept[-1] is points[-1] else [*kept, points[-1]]
+
+
+def _us(moment: datetime) -> int:
+    return int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond
+
+
+def _iso(time_us: int) -> str:
+    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}Z"
