@@ -2,7 +2,7 @@
 
 use crate::link::Address;
 use crate::reduce::{N_FAILURES, Vantage};
-use crate::rows::sort_by_owner;
+use crate::rows::{join, sort_by_owner};
 use crate::table::NONE;
 
 /// Clients kept per row: exact up to here, a bottom-k sample (KMV) beyond.
@@ -237,6 +237,26 @@ impl Activities {
         self.failures_at.reserve_exact(n);
         self.clients_end.reserve_exact(n);
         self.sampled.reserve_exact(n);
+    }
+
+    /// Rows of the same hour about other owners.
+    pub fn append(&mut self, mut other: Activities) {
+        let n_failures = self.failures.len() as u32;
+        other.failures_at.iter_mut().filter(|at| **at != NONE).for_each(|at| *at += n_failures);
+        let n_clients = self.clients.len() as i32;
+        other.clients_end.iter_mut().for_each(|end| *end += n_clients); // overflow is checked
+        join(&mut self.owner, other.owner);
+        join(&mut self.rdtype, other.rdtype);
+        join(&mut self.vantage, other.vantage);
+        join(&mut self.responses, other.responses);
+        join(&mut self.fresh_minutes, other.fresh_minutes);
+        join(&mut self.answers_sum, other.answers_sum);
+        join(&mut self.answers_max, other.answers_max);
+        join(&mut self.failures_at, other.failures_at);
+        join(&mut self.failures, other.failures);
+        join(&mut self.clients_end, other.clients_end);
+        join(&mut self.clients, other.clients);
+        join(&mut self.sampled, other.sampled);
     }
 
     /// Put another worker's numbers in terms of ours: the order is lost.

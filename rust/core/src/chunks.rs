@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::input::{self, Progress};
 use crate::pieces::{Assembler, Piece, Pieces};
+use crate::pending::Inbox;
 use crate::reduce::Reducer;
 use crate::report::{Malformed, Report};
 use crate::source::{Desk, Options, Sink};
@@ -133,28 +134,31 @@ pub fn reduce<F: Records<Reducer>>(
     if options.threads < 2 || size < MIN_SHARED {
         return read(path, framing, options, reducer, report, progress);
     }
-    let mut siblings: Vec<Reducer> = (0..options.threads).map(|_| reducer.sibling()).collect();
-    let mut books = vec![Report::default(); siblings.len()];
+    let (workers, dealer) = reducer.dealers(options.threads);
     let (jobs, waiting) = channel::<Job<F>>();
     let (done, finished) = channel::<Done>();
     let waiting = Mutex::new(waiting);
-    let outcome = std::thread::scope(|scope| {
-        for (sibling, books) in siblings.iter_mut().zip(&mut books) {
-            let (waiting, done) = (&waiting, done.clone());
-            scope.spawn(move || work(waiting, &done, options, sibling, books));
-        }
+    let (outcome, parts) = std::thread::scope(|scope| {
+        let handles: Vec<_> = workers
+            .into_iter()
+            .map(|(worker, inbox)| {
+                let (waiting, done) = (&waiting, done.clone());
+                scope.spawn(move || work(waiting, done, options, worker, &inbox))
+            })
+            .collect();
         drop(done);
-        let mut desk = Desk::new(options, reducer, Pieces::Here(Assembler::default()));
+        let mut dealer = dealer; // dropped here whatever happens: the others wait for its end
+        let mut desk = Desk::new(options, &mut dealer, Pieces::Here(Assembler::default()));
         let outcome = hand_out(path, framing, jobs, &finished, &mut desk, progress);
         desk.finish();
         report.merge(&desk.report);
-        desk.sink.settle(); // while the others still work
-        outcome
+        dealer.end_deal(); // they wait for what it has
+        let join = |handle: std::thread::ScopedJoinHandle<'_, _>| handle.join().expect("a reading thread does not panic");
+        (outcome, handles.into_iter().map(join).collect::<Vec<_>>())
     });
-    for (sibling, books) in siblings.into_iter().zip(&books) {
-        reducer.absorb(sibling);
-        report.merge(books);
-    }
+    let (parts, books): (Vec<Reducer>, Vec<Report>) = parts.into_iter().unzip();
+    books.iter().for_each(|books| report.merge(books));
+    reducer.absorb(Reducer::joined(parts));
     outcome
 }
 
@@ -174,15 +178,17 @@ struct Done {
     pieces: Vec<Piece<'static>>,
 }
 
+/// Do what is to do until nothing is left.
 fn work<F: Records<Reducer>>(
     jobs: &Mutex<Receiver<Job<F>>>,
-    done: &Sender<Done>,
+    done: Sender<Done>,
     options: &Options,
-    sibling: &mut Reducer,
-    books: &mut Report,
-) {
-    let mut desk = Desk::new(options, sibling, Pieces::default());
+    mut reducer: Reducer,
+    inbox: &Inbox,
+) -> (Reducer, Report) {
+    let mut desk = Desk::new(options, &mut reducer, Pieces::default());
     loop {
+        desk.sink.take_in(inbox);
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { number, buffer, chunk, place, mut framing }) = job else { break };
         framing.read(&buffer[chunk], place, &mut desk);
@@ -191,8 +197,10 @@ fn work<F: Records<Reducer>>(
             break; // who reads is gone: it panicked, and its thread says so
         }
     }
-    *books = desk.report;
-    sibling.settle();
+    let report = desk.report;
+    drop(done); // who reads waits for that before it ends its own deal
+    reducer.take_in_rest(inbox);
+    (reducer, report)
 }
 
 /// Read and cut the file, keep the workers busy, and put pieces together in the file's order.

@@ -32,6 +32,7 @@ pub mod name;
 pub mod passivedns;
 pub mod pcap;
 pub mod pcapng;
+mod pending;
 pub mod pieces;
 pub mod rdata;
 pub mod rdtype;

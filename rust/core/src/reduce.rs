@@ -10,14 +10,15 @@
 //! copies: there every response is fresh, and the bits are the minutes of the observation.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 
 pub use crate::activity::MAX_CLIENTS;
 use crate::activity::{Activities, Change, NO_MINUTE, Sum};
 use crate::clients::Clients;
 use crate::link::Address;
-use crate::message::{Message, Rdata, Record, Section};
-use crate::rdtype;
+use crate::message::{Message, Rdata, Section};
+use crate::pending::{Deal, Envelope, Inbox, PENDING_BYTES, Pending, PendingRdata, PendingRecord, Response};
 pub use crate::rows::Seen;
 use crate::rows::{Log, Row, Rows};
 use crate::table::{CANONICAL, Entry, Mapping, NONE, TEXT, Tables, WARM};
@@ -79,8 +80,6 @@ pub struct Bucket {
     pub hour: i64,
     pub rows: Rows,
     pub activity: Activities,
-    /// Rows and activity stand by owner.
-    is_sorted: bool,
 }
 
 impl Bucket {
@@ -88,23 +87,28 @@ impl Bucket {
         self.rows.len() + self.activity.len()
     }
 
-    /// Pieces of one hour as one, in the order of owners. `spare` is memory to work in.
+    /// Pieces of one hour as one. `spare` is memory to work in.
     fn merged(mut pieces: Vec<Bucket>, tables: &Tables, spare: &mut (Vec<Row>, Vec<Row>)) -> Bucket {
-        if pieces.len() == 1 && pieces[0].is_sorted {
+        if pieces.len() == 1 {
             return pieces.remove(0);
         }
         let hour = pieces[0].hour;
         let all: Vec<&Activities> = pieces.iter().map(|piece| &piece.activity).collect();
         let activity = Activities::merged(&all, tables.clients());
         let rows = Rows::merged(&mut pieces.into_iter().map(|piece| piece.rows), hour, tables.names.len(), spare);
-        Bucket { hour, rows, activity, is_sorted: true }
+        Bucket { hour, rows, activity }
     }
 
     /// Put another worker's numbers in terms of ours.
     fn renumber(&mut self, mapping: &Mapping) {
         self.rows.renumber(&mapping.names, &mapping.rdata);
         self.activity.renumber(&mapping.names, &mapping.clients);
-        self.is_sorted = false;
+    }
+
+    /// Take in rows of the same hour about other names.
+    fn append(&mut self, other: Bucket) {
+        self.rows.append(other.rows);
+        self.activity.append(other.activity);
     }
 }
 
@@ -148,94 +152,6 @@ pub struct SavedActivity<'a> {
     pub sampled: bool,
 }
 
-/// Responses on their way into the tables: small enough to stay in the cache.
-#[derive(Default)]
-struct Pending {
-    arena: Vec<u8>,
-    /// Start and length in the arena, and hash.
-    names: Vec<(u32, u32, u32)>,
-    /// The same of rdata that is neither an address nor a name, and whether it is text.
-    rdata: Vec<(u32, u32, u32, bool)>,
-    records: Vec<PendingRecord>,
-    responses: Vec<Response>,
-    clients: Vec<(u32, Address)>,
-}
-
-/// A record in [`Pending`].
-#[derive(Clone, Copy)]
-struct PendingRecord {
-    section: Section,
-    rdtype: u16,
-    owner: u32,
-    ttl: u32,
-    rdata: PendingRdata,
-}
-
-#[derive(Clone, Copy)]
-enum PendingRdata {
-    A(u32),
-    /// Place in [`Pending::names`].
-    Name(u32),
-    /// Place in [`Pending::rdata`].
-    Other(u32),
-}
-
-impl Pending {
-    /// Take in the names and records of a message; returns the place of its first name.
-    fn push(&mut self, message: &Message, tables: &Tables) -> u32 {
-        let (shift, base) = (self.arena.len() as u32, self.names.len() as u32);
-        self.arena.extend_from_slice(message.arena());
-        for index in 0..message.n_names() as u32 {
-            let span = message.name_span(index);
-            self.names.push((shift + span.start, span.len, tables.names.hash(message.bytes(span))));
-        }
-        for record in &message.records {
-            let rdata = match record.rdata {
-                Rdata::A(address) => PendingRdata::A(address),
-                Rdata::Name(index) => PendingRdata::Name(base + index),
-                Rdata::Bytes(span) => self.push_rdata(CANONICAL, record.rdtype, message.bytes(span), tables),
-                Rdata::Text(span) => self.push_rdata(TEXT, record.rdtype, message.bytes(span), tables),
-            };
-            let Record { section, rdtype, owner, ttl, .. } = *record;
-            self.records.push(PendingRecord { section, rdtype, owner: base + owner, ttl, rdata });
-        }
-        base
-    }
-
-    fn push_rdata(&mut self, kind: u8, rdtype: u16, bytes: &[u8], tables: &Tables) -> PendingRdata {
-        let start = self.arena.len();
-        self.arena.push(kind);
-        self.arena.extend_from_slice(&rdtype.to_be_bytes());
-        self.arena.extend_from_slice(bytes);
-        let hash = tables.bytes.hash(&self.arena[start..]);
-        self.rdata.push((start as u32, (self.arena.len() - start) as u32, hash, kind == TEXT));
-        PendingRdata::Other(self.rdata.len() as u32 - 1)
-    }
-
-    fn clear(&mut self) {
-        self.arena.clear();
-        self.names.clear();
-        self.rdata.clear();
-        self.records.clear();
-        self.responses.clear();
-        self.clients.clear();
-    }
-}
-
-/// A response in [`Pending`]; its records end at `records_end`.
-struct Response {
-    ts_us: i64,
-    /// Place in [`Pending::clients`], or [`NONE`].
-    client: u32,
-    records_end: u32,
-    /// Name and type of the question that failed.
-    failed: Option<(u32, u16, Failure)>,
-    vantage: Vantage,
-}
-
-/// Pending bytes of names and rdata at which they are worked in.
-const PENDING_BYTES: usize = 32 << 10;
-
 /// Folds responses into [`Bucket`]s. Memory grows with distinct (owner, rdata, hour), not with
 /// responses; there is no further bound, because every row is part of the result.
 #[derive(Default)]
@@ -244,6 +160,10 @@ pub struct Reducer {
     open: Vec<Hour>,
     closed: BTreeMap<i64, Vec<Bucket>>,
     pending: Pending,
+    /// Responses go to whom their names belong to, one of which is this.
+    deal: Option<Deal>,
+    /// Some rows came in another way, so that others may have rows of their names too.
+    is_mixed: bool,
     ids: Vec<u32>,
     rdata_codes: Vec<u32>,
     client_ids: Vec<u32>,
@@ -262,35 +182,84 @@ impl Reducer {
         Reducer { policy, ..Self::default() }
     }
 
-    /// A reducer of the same kind for another thread, to be [`absorbed`](Self::absorb) later.
-    pub fn sibling(&self) -> Self {
-        Self::new(self.policy.clone())
+    /// Reducers of the same kind for `n` threads, to be [`joined`](Self::joined) and absorbed later, and
+    /// one that only deals. Whichever is given a response, each of its records gets to the one of
+    /// the `n` that its owner belongs to.
+    pub fn dealers(&self, n: usize) -> (Vec<(Reducer, Inbox)>, Reducer) {
+        let (to, inboxes): (Vec<_>, Vec<_>) = (0..n).map(|_| channel()).unzip();
+        let dealer = |own| Reducer {
+            tables: self.tables.alike(),
+            deal: Some(Deal::new(own, &to)),
+            ..Self::new(self.policy.clone())
+        };
+        let workers = inboxes.into_iter().enumerate().map(|(own, inbox)| (dealer(Some(own)), Inbox(inbox))).collect();
+        (workers, dealer(None))
     }
 
     /// Take in one response seen at `ts_us`, sent to `client`.
     pub fn add(&mut self, message: &Message, ts_us: i64, client: Option<Address>, vantage: Vantage) {
-        let base = self.pending.push(message, &self.tables);
-        let client = client.and_then(|address| self.policy.admit(address)).map_or(NONE, |address| {
-            let hash = self.tables.client_hash(&address);
-            self.pending.clients.push((hash, address));
-            self.pending.clients.len() as u32 - 1
-        });
-        let failed =
-            message.question.zip(failure_of(message)).map(|((qname, qtype), failure)| (base + qname, qtype, failure));
-        let records_end = self.pending.records.len() as u32;
-        self.pending.responses.push(Response { ts_us, client, records_end, failed, vantage });
-        if self.pending.arena.len() >= PENDING_BYTES {
+        let client = client.and_then(|address| self.policy.admit(address));
+        let envelope = Envelope { ts_us, client, vantage };
+        if let Some(deal) = &mut self.deal {
+            deal.push(message, &envelope, &self.tables);
+            self.pass_on(PENDING_BYTES);
+            return;
+        }
+        self.pending.push(message, &envelope, &self.tables);
+        if self.pending.n_bytes() >= PENDING_BYTES {
             self.flush();
+        }
+    }
+
+    /// Hand on what was dealt, as soon as there are so many bytes of it for somebody.
+    fn pass_on(&mut self, n_bytes: usize) {
+        let Some(mut deal) = self.deal.take() else { return };
+        deal.pass_on(n_bytes, |pending| self.work(pending));
+        self.deal = Some(deal);
+    }
+
+    /// Take in what others dealt so far.
+    pub fn take_in(&mut self, inbox: &Inbox) {
+        while let Ok(mut pending) = inbox.0.try_recv() {
+            self.work(&mut pending);
+            if let Some(deal) = &mut self.deal {
+                deal.give_back(pending);
+            }
+        }
+    }
+
+    /// No more responses come to this one: hand on what is left for others.
+    pub fn end_deal(&mut self) {
+        self.pass_on(0);
+        self.deal = None;
+    }
+
+    /// Take in what others still deal, until all of them ended, and tidy up.
+    pub fn take_in_rest(&mut self, inbox: &Inbox) {
+        self.end_deal();
+        for mut pending in &inbox.0 {
+            self.work(&mut pending);
+        }
+        self.settle();
+        let tables = &self.tables;
+        for pieces in self.closed.values_mut().filter(|pieces| pieces.len() > 1) {
+            *pieces = vec![Bucket::merged(std::mem::take(pieces), tables, &mut Default::default())];
         }
     }
 
     /// Work the pending responses in.
     fn flush(&mut self) {
-        if self.pending.responses.is_empty() {
+        let mut pending = std::mem::take(&mut self.pending);
+        self.work(&mut pending);
+        self.pending = pending;
+    }
+
+    /// Work responses in, and empty what they came in.
+    fn work(&mut self, pending: &mut Pending) {
+        if pending.responses.is_empty() {
             return;
         }
-        let mut pending = std::mem::take(&mut self.pending);
-        self.number(&pending);
+        self.number(pending);
         let mut from = 0;
         for response in &pending.responses {
             self.open_hour(response.ts_us.div_euclid(HOUR_US));
@@ -299,7 +268,6 @@ impl Reducer {
             self.work_in(response, records);
         }
         pending.clear();
-        self.pending = pending;
         if self.open.last().is_some_and(|hour| hour.rows.len() + hour.activity.len() >= MAX_LOG) {
             let hour = self.open.pop().expect("an hour is open");
             self.close(hour);
@@ -379,10 +347,11 @@ impl Reducer {
     /// Take in a row that somebody reduced before. Names and bytes of `message` hold its rdata.
     pub fn add_sighting(&mut self, message: &Message, sighting: &Sighting) {
         self.flush();
+        self.is_mixed = true;
         self.open_hour(sighting.hour);
         let Sighting { owner, rdtype, rdata, fresh_minutes, vantage, .. } = *sighting;
         let mut pending = std::mem::take(&mut self.pending);
-        pending.push(message, &self.tables);
+        pending.push_names(message, &self.tables);
         let rdata = match rdata {
             Rdata::A(address) => PendingRdata::A(address),
             Rdata::Name(index) => PendingRdata::Name(index),
@@ -405,6 +374,7 @@ impl Reducer {
     /// Take in a saved activity row for the lower-case wire name `owner`.
     pub fn add_activity(&mut self, owner: &[u8], saved: &SavedActivity<'_>) {
         self.flush();
+        self.is_mixed = true;
         self.open_hour(saved.hour);
         let owner = self.tables.names.intern(self.tables.names.hash(owner), owner);
         let mut clients = Vec::with_capacity(saved.clients.len());
@@ -458,7 +428,7 @@ impl Reducer {
         let rows = open.rows.close(hour, &mut self.tables, rows);
         self.spare.push((open.rows.into_spare(), open.activity));
         let pieces = self.closed.entry(hour).or_default();
-        pieces.push(Bucket { hour, rows, activity, is_sorted: true });
+        pieces.push(Bucket { hour, rows, activity });
         let later: usize = pieces.iter().skip(1).map(Bucket::len).sum();
         if later > MAX_LOG.max(pieces[0].len()) {
             // What came after the first piece is as large: merging now keeps memory to distinct rows.
@@ -474,10 +444,48 @@ impl Reducer {
         }
     }
 
+    /// Put together what [dealers](Self::dealers) have, on as many threads.
+    pub fn joined(mut parts: Vec<Reducer>) -> Reducer {
+        let others = parts.split_off(1.min(parts.len()));
+        let mut whole = parts.pop().unwrap_or_default();
+        if whole.is_mixed || others.iter().any(|other| other.is_mixed) {
+            others.into_iter().for_each(|other| whole.absorb(other));
+            return whole;
+        }
+        let n_threads = others.len() + 1;
+        let mut hours: BTreeMap<i64, Vec<(Bucket, usize)>> = BTreeMap::new();
+        let mut mappings = Vec::new();
+        for (number, other) in others.into_iter().enumerate() {
+            mappings.push(whole.tables.absorb(&other.tables));
+            for bucket in other.closed.into_values().flatten() {
+                hours.entry(bucket.hour).or_default().push((bucket, number));
+            }
+        }
+        for bucket in std::mem::take(&mut whole.closed).into_values().flatten() {
+            hours.entry(bucket.hour).or_default().push((bucket, usize::MAX));
+        }
+        let joined = side_by_side(n_threads, hours.into_values(), |pieces| {
+            let mut pieces = pieces.into_iter().map(|(mut bucket, number)| {
+                mappings.get(number).into_iter().for_each(|mapping| bucket.renumber(mapping));
+                bucket
+            });
+            let mut first = pieces.next().unwrap_or_default();
+            pieces.for_each(|piece| first.append(piece));
+            first
+        });
+        whole.closed.extend(joined.into_iter().map(|bucket| (bucket.hour, vec![bucket])));
+        whole
+    }
+
     /// Take in what another thread reduced.
     pub fn absorb(&mut self, mut other: Reducer) {
         self.close_all();
         other.close_all();
+        if self.closed.is_empty() {
+            let policy = self.policy.clone();
+            *self = Reducer { policy, ..other };
+            return;
+        }
         let mapping = self.tables.absorb(&other.tables);
         for mut bucket in other.closed.into_values().flatten() {
             bucket.renumber(&mapping);
@@ -499,26 +507,33 @@ impl Reducer {
     pub fn finish(mut self, threads: usize) -> (Vec<Bucket>, Tables) {
         self.settle();
         let tables = &self.tables;
-        let waiting = Mutex::new(std::mem::take(&mut self.closed).into_values());
-        let work = || {
-            let (mut done, mut spare) = (Vec::new(), Default::default());
-            loop {
-                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(pieces) = next else { return done };
-                done.push(Bucket::merged(pieces, tables, &mut spare));
-            }
-        };
-        let mut done = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mut done = work();
-            for other in others {
-                done.extend(other.join().expect("a merging thread does not panic"));
-            }
-            done
-        });
+        let hours = std::mem::take(&mut self.closed).into_values();
+        let mut done =
+            side_by_side(threads, hours, |pieces| Bucket::merged(pieces, tables, &mut Default::default()));
         done.sort_by_key(|bucket| bucket.hour);
         (done, self.tables)
     }
+}
+
+/// Do some work for each item on `threads` threads; the results come in any order.
+fn side_by_side<T: Send, R: Send>(
+    threads: usize,
+    items: impl Iterator<Item = T> + Send,
+    work: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let waiting = Mutex::new(items);
+    let work = || {
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+        std::iter::from_fn(next).map(&work).collect::<Vec<_>>()
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
+        for other in others {
+            done.extend(other.join().expect("a working thread does not panic"));
+        }
+        done
+    })
 }
 
 /// A record twice in one response counts once: the later ones get the count 0.
@@ -547,26 +562,11 @@ fn minute_of(ts_us: i64, ttl: u32, vantage: Vantage) -> Option<u8> {
     Some(minute.rem_euclid(64) as u8)
 }
 
-fn failure_of(message: &Message) -> Option<Failure> {
-    match message.rcode {
-        0 => {
-            let has = |section| message.records.iter().any(|record| record.section == section);
-            let referral = message
-                .records
-                .iter()
-                .any(|record| record.section == Section::Authority && record.rdtype == rdtype::NS);
-            (!has(Section::Answer) && !referral && !message.truncated).then_some(Failure::NoData)
-        }
-        2 => Some(Failure::ServFail),
-        3 => Some(Failure::NxDomain),
-        5 => Some(Failure::Refused),
-        _ => Some(Failure::Other),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Record;
+    use crate::rdtype;
     use proptest::prelude::*;
 
     /// A response by a few small numbers: owner, addresses (some twice), hour, TTL, client.
@@ -636,6 +636,27 @@ mod tests {
             }
             one.absorb(two);
             prop_assert_eq!(told(whole, 1), told(one, 2));
+        }
+
+        #[test]
+        fn any_deal_among_reducers_gives_the_same(
+            responses in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..20), any::<u8>(), any::<u8>(), any::<u8>()), 0..300),
+            cuts in prop::collection::vec(0usize..4, 300),
+        ) {
+            let mut whole = Reducer::default();
+            let (mut workers, mut router) = whole.dealers(3);
+            for (response, cut) in responses.iter().zip(&cuts) {
+                add(&mut whole, response);
+                add(workers.get_mut(*cut).map_or(&mut router, |worker| &mut worker.0), response);
+                let (worker, inbox) = &mut workers[cut % 3];
+                worker.pass_on(400);
+                worker.take_in(inbox);
+            }
+            router.end_deal();
+            workers.iter_mut().for_each(|(worker, _)| worker.end_deal());
+            workers.iter_mut().for_each(|(worker, inbox)| worker.take_in_rest(inbox));
+            let joined = Reducer::joined(workers.into_iter().map(|(worker, _)| worker).collect());
+            prop_assert_eq!(told(whole, 1), told(joined, 2));
         }
     }
 

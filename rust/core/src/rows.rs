@@ -293,6 +293,12 @@ pub fn sort_by_owner<T: Copy>(
     }
 }
 
+/// Append a column, and take no more memory than both need.
+pub fn join<T>(into: &mut Vec<T>, mut other: Vec<T>) {
+    into.reserve_exact(other.len());
+    into.append(&mut other);
+}
+
 /// Rows of a closed hour, as the columns they leave in.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
@@ -338,6 +344,20 @@ impl Rows {
 
     pub fn has_ttl(&self, place: usize) -> bool {
         self.ttl_min[place] <= self.ttl_max[place]
+    }
+
+    /// Rows of the same hour about other owners.
+    pub fn append(&mut self, other: Rows) {
+        join(&mut self.owner, other.owner);
+        join(&mut self.rdata, other.rdata);
+        join(&mut self.rdtype, other.rdtype);
+        join(&mut self.vantage, other.vantage);
+        join(&mut self.time_first, other.time_first);
+        join(&mut self.time_last, other.time_last);
+        join(&mut self.count_raw, other.count_raw);
+        join(&mut self.ttl_max, other.ttl_max);
+        join(&mut self.ttl_min, other.ttl_min);
+        join(&mut self.fresh_minutes, other.fresh_minutes);
     }
 
     /// Put another worker's numbers in terms of ours: the order is lost.
