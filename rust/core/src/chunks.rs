@@ -12,8 +12,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
 use crate::input::{self, Progress};
-use crate::pieces::{Assembler, Piece, Pieces};
 use crate::pending::Inbox;
+use crate::pieces::{Assembler, Piece, Pieces};
 use crate::reduce::Reducer;
 use crate::report::{Malformed, Report};
 use crate::source::{Desk, Options, Sink};
@@ -153,7 +153,8 @@ pub fn reduce<F: Records<Reducer>>(
         desk.finish();
         report.merge(&desk.report);
         dealer.end_deal(); // they wait for what it has
-        let join = |handle: std::thread::ScopedJoinHandle<'_, _>| handle.join().expect("a reading thread does not panic");
+        let join =
+            |handle: std::thread::ScopedJoinHandle<'_, _>| handle.join().expect("a reading thread does not panic");
         (outcome, handles.into_iter().map(join).collect::<Vec<_>>())
     });
     let (parts, books): (Vec<Reducer>, Vec<Report>) = parts.into_iter().unzip();

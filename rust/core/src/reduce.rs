@@ -508,8 +508,7 @@ impl Reducer {
         self.settle();
         let tables = &self.tables;
         let hours = std::mem::take(&mut self.closed).into_values();
-        let mut done =
-            side_by_side(threads, hours, |pieces| Bucket::merged(pieces, tables, &mut Default::default()));
+        let mut done = side_by_side(threads, hours, |pieces| Bucket::merged(pieces, tables, &mut Default::default()));
         done.sort_by_key(|bucket| bucket.hour);
         (done, self.tables)
     }
