@@ -374,7 +374,7 @@ impl Hour {
             };
             activity.push(row.owner, row.rdtype, row.vantage, &sum);
         }
-        Bucket { hour: self.hour, rows: columns, activity, is_sorted: false }
+        Bucket { hour: self.hour, rows: columns, activity }
     }
 
     pub fn n_bytes(&self) -> usize {
