@@ -127,12 +127,10 @@ def cli(lab_tables: tuple[Path, Path]) -> Cli:
 
 
 def flux_answers(n_answers: int, *, k: int = 10, step: int = 7, ttl: int = 300) -> list[bytes]:
-    """Answers that bring k addresses in k networks each, mostly new ones."""
+    """Answers of k addresses in k networks each; `step` of them are new and never come back."""
     answers = []
     for number in range(n_answers):
         hosts = [(number * step + place) % 500 for place in range(k)]
-        addresses = [
-            f"198.{18 + host // 256}.{host % 256}.{place + 1}" for place, host in enumerate(hosts)
-        ]
+        addresses = [f"198.{18 + host // 256}.{host % 256}.1" for host in hosts]
         answers.append(a_response("flux.test.", ttl, addresses))
     return answers

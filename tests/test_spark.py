@@ -181,10 +181,10 @@ def findings_of(scan: Scan) -> list[bytes]:
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """DuckDB has so little that it has to spill."""
+    """DuckDB has so little that larger tables spill."""
     embedded = engine._engine()
     before = embedded.execute("SELECT current_setting('memory_limit')").fetchone()[0]
-    embedded.execute("SET memory_limit = '20MB'")
+    embedded.execute("SET memory_limit = '64MB'")
     yield
     embedded.execute(f"SET memory_limit = '{before}'")
 

@@ -287,7 +287,7 @@ def test_a_token_is_asked_for_where_one_is_needed(
 def test_an_install_without_pages_says_so(browser: Any, world: World) -> None:
     program = (
         "from pathlib import Path; from unflux.web import app; app.UI = Path('nowhere'); "
-        "from unflux.cli import main; main()"
+        "from unflux.cli import app; app()"
     )
     command = [sys.executable, "-c", program, "serve", str(world.capture), "--port", "0"]
     with subprocess.Popen(

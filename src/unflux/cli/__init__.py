@@ -69,8 +69,3 @@ for command in (
     doctor,
 ):
     command.register(app)
-
-
-def main() -> None:
-    """Entry point of the console script."""
-    app()
