@@ -63,9 +63,9 @@ CLOSED = (
     f"AND duration_s >= CASE WHEN {OTHERS} >= 2 THEN 43200 ELSE 21600 END, false)) "
     f"AND NOT {OPEN})"
 )
-# What says flux rather than a pool of volunteers or peers: hosts that leave within hours, or more
-# domains than a community has (seeds of one currency: some nine). Else DNS alone cannot tell.
-NO_VOLUNTEERS = f"({OPEN} OR {GROWS} OR {OTHERS} >= 10)"
+# What says flux rather than a pool of volunteers: hosts that leave within hours, or other domains on
+# the same hosts. Else DNS alone cannot tell where answers are as narrow as those pools' are.
+NO_VOLUNTEERS = f"({OPEN} OR {GROWS} OR {OTHERS} >= 2)"
 # Who shares a pool that is not closed needs less spread of its own: a few providers' homes do.
 SPREAD = (
     f"n_networks >= {ENOUGH_NETWORKS} * CASE WHEN ({OTHERS} >= 2 OR {OPEN}) AND NOT {CLOSED} "
@@ -73,7 +73,11 @@ SPREAD = (
 )
 SERVED = "coalesce(serving_ratio >= 0.5, false)"
 ONE_ADDRESS = "coalesce(answers_max, 0) <= 1"
-ONE_AT_A_TIME = "n_addresses >= 7 AND n_networks >= 7"
+ONE_AT_A_TIME = (
+    f"n_addresses >= 7 AND ((n_networks >= 7 AND ({OTHERS} >= 1 OR {OPEN})) "
+    f"OR (n_networks >= 10 AND n_networks >= 0.5 * n_addresses) "
+    f"OR n_networks >= 20)"
+)
 # Rented servers, or any network too narrow to show spread: many domains, not by aliases of one
 # operator, draw from one pool whose hosts are used up.
 RENTED = (
@@ -127,11 +131,13 @@ BENIGN = (
     ),
     Benign(
         "volunteer_pool",
-        f"n_networks >= 5 AND ({CLOSED} OR (n_pairs >= 1 AND NOT ({NO_VOLUNTEERS} OR {DRIFTS})))",
-        "hosts that stay, or of which too little was seen to say that they leave: time and mirror "
-        "pools of volunteers look the same; hours of answers, UDP/123 traffic or the name's age "
-        "would tell",
-        "the hosts of volunteers' pools stay for days, and lie in networks of servers too",
+        f"n_networks >= 5 AND ({CLOSED} OR (n_pairs >= 1 AND answers_max BETWEEN 2 AND 4 "
+        f"AND NOT ({NO_VOLUNTEERS} OR {DRIFTS})))",
+        "few addresses per answer out of many unrelated networks, or hosts that stay: time and "
+        "mirror pools of volunteers look the same; hours of answers, UDP/123 traffic or the name's "
+        "age would tell",
+        "volunteer pools give two to four addresses per answer, their hosts stay, and no other "
+        "domain has them",
     ),
     Benign(
         "p2p_seed",
