@@ -63,8 +63,8 @@ CLOSED = (
     f"AND duration_s >= CASE WHEN {OTHERS} >= 2 THEN 43200 ELSE 21600 END, false)) "
     f"AND NOT {OPEN})"
 )
-# What says flux rather than a pool of volunteers: hosts that leave within hours, or other domains on
-# the same hosts. Else DNS alone cannot tell where answers are as narrow as those pools' are.
+# What says flux rather than a pool of volunteers: hosts that leave within hours, or other domains
+# on the same hosts. Else DNS alone cannot tell where answers are as narrow as those pools' are.
 NO_VOLUNTEERS = f"({OPEN} OR {GROWS} OR {OTHERS} >= 2)"
 # Who shares a pool that is not closed needs less spread of its own: a few providers' homes do.
 SPREAD = (
