@@ -57,7 +57,9 @@ def test_networks_are_those_that_the_room_finds(client: TestClient, world: World
 def test_a_network_is_cut_where_a_page_could_not_show_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ScanOptions(min_score=2.0)
+    options = ScanOptions(
+        asn_db=world.options.asn_db, country_db=world.options.country_db, min_score=2.0
+    )
     whole = networks.find_networks(pipeline.scan([world.dataset], options).judged).networks[0]
     monkeypatch.setattr(network_worker, "MAX_AGENTS", 5)
     short = network_worker.shortened(whole)

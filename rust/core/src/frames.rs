@@ -208,14 +208,11 @@ mod tests {
         #[test]
         fn any_bytes_are_taken_in_steps_or_refused(bytes in prop::collection::vec(0u8..6, 0..300)) {
             let (mut talk, mut at) = (Conversation::default(), 0);
-            loop {
-                match talk.step(&bytes[at..]) {
-                    Ok(Step::Data { bytes: n, .. } | Step::Control { bytes: n, .. }) => {
-                        prop_assert!(n > 0 && at + n <= bytes.len());
-                        at += n;
-                    }
-                    _ => break,
-                }
+            while let Ok(Step::Data { bytes: n, .. } | Step::Control { bytes: n, .. }) =
+                talk.step(&bytes[at..])
+            {
+                prop_assert!(n > 0 && at + n <= bytes.len());
+                at += n;
             }
         }
     }

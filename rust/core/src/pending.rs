@@ -180,7 +180,7 @@ impl Deal {
 
     /// The upper bits of a hash: tables use the lower ones.
     fn part_of(&self, name: u32) -> usize {
-        (u64::from(self.hashes[name as usize]) * self.parts.len() as u64 >> 32) as usize
+        ((u64::from(self.hashes[name as usize]) * self.parts.len() as u64) >> 32) as usize
     }
 
     /// Deal the records of a response.

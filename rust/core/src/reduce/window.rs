@@ -670,7 +670,7 @@ impl Window {
         (self.zones_of, self.servers_of, self.targets_of) = Default::default();
         for hour in 0..self.hours.len() {
             for place in 0..self.hours[hour].rows.len() {
-                let row = self.hours[hour].rows[place].clone();
+                let row = self.hours[hour].rows[place];
                 self.learn(&row);
             }
         }
