@@ -37,7 +37,7 @@ def scan(inputs: Path, dataset: Path, said: Path) -> None:
         os.dup2(nowhere.fileno(), 1)
     reading.SAVE_EVERY_BYTES = 1
     sys.argv = ["unflux", "scan", str(inputs), "--save", str(dataset), "--json"]
-    cli.main()
+    cli.app()
 
 
 @dataclass(slots=True)

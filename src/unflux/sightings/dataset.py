@@ -69,11 +69,12 @@ class Dataset:
         UnfluxError
             When the directory holds something else, or its manifest cannot be read.
         """
-        if not cls.is_at(directory):
-            if not _is_empty(directory):
-                raise UnfluxError(f"{directory} holds something else; name a new directory")
-            return cls(directory, Manifest())
-        return cls(directory, _read_manifest(directory))
+        if cls.is_at(directory):
+            return cls(directory, _read_manifest(directory))
+        # Asked twice: another run may have made it one since the first look.
+        if not _is_empty(directory) and not cls.is_at(directory):
+            raise UnfluxError(f"{directory} holds something else; name a new directory")
+        return cls(directory, _read_manifest(directory) if cls.is_at(directory) else Manifest())
 
     @property
     def files(self) -> list[Path]:
