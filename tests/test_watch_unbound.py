@@ -22,6 +22,7 @@ from live_servers import (
     until,
     watching,
 )
+from unflux.detect.unflux import Unflux
 
 pytestmark = need("unbound")
 
@@ -106,7 +107,7 @@ def test_flux_is_found_and_blocked_at_unbound_and_lookalikes_are_not(
         assert alert["event"]["action"] == "flux_blocked"
         asked = cli("blocked", "a.www.flux.test", "--state", tmp_path / "state", "--json")
         answer = json.loads(asked.stdout)
-        assert (answer["blocked"], answer["by"]) == (True, "unflux 2")
+        assert (answer["blocked"], answer["by"]) == (True, f"unflux {Unflux.version}")
         assert answer["since"] < answer["until"]
         asked = cli("blocked", "pool.test", "--state", tmp_path / "state", "--json")
         assert json.loads(asked.stdout)["blocked"] is False
