@@ -52,12 +52,6 @@ class AutonomousSystem:
     v6: int
     """First address of its IPv6 /48."""
 
-    def v4(self, number: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """The address with a number, wrapped around at the end of what the AS has."""
-        number = np.asarray(number, np.int64) % (len(self.prefixes) * PREFIX_SIZE)
-        firsts = np.asarray(self.prefixes, np.int64)
-        return firsts[number // PREFIX_SIZE] + number % PREFIX_SIZE
-
 
 @functools.cache
 def plan() -> tuple[AutonomousSystem, ...]:
