@@ -80,6 +80,8 @@ def test_every_command_of_the_docs_runs(
         "answers.parquet": str(tmp_path / "answers.parquet"),
         "/var/log/dns": str(example.parent),
         "history": str(tmp_path / "history"),
+        "out": str(tmp_path / "out"),
+        "flux.json": str(tmp_path / "flux.json"),
         "pictures": str(tmp_path / "pictures"),
         **dict.fromkeys(("at-agent.pcap", "at-next-hop.pcap"), str(example)),
         "watch.toml": str(tmp_path / "watch.toml"),
