@@ -39,8 +39,9 @@ SINKHOLE = plan.INFRASTRUCTURE + (1 << 13) + 8_170
 TLD_TTL_S = 172_800
 KEPT_S = 0.1
 """Wall seconds for which an answer is given again without asking the model."""
-MAX_VERSIONS = 20_000
-"""Answers kept before old ones are forgotten; every query makes one at most."""
+MAX_VERSIONS = 4_000
+"""Answers kept beside those that never change, before all of them are forgotten; every query makes
+one at most."""
 
 
 @dataclass(slots=True)
@@ -79,6 +80,8 @@ class Authority:
         self.kinds = world.unit_kind.tolist()
         self._recent: dict[int, tuple[float, int]] = {}
         """Time and version of the last fetch of units that change by the clock alone."""
+        self._n_lasting = 0
+        """Versions that were left when the others were forgotten last."""
         self._by_clock = [self._changes_by_clock(unit) for unit in range(len(self.kinds))]
         self.has_v6 = any(one.settings.rdtype == "AAAA" for one in world.services)
         """Root and top level have IPv6 addresses, too, where the scenario has AAAA at all."""
@@ -258,9 +261,10 @@ class Authority:
         kept = self._recent.get(unit)
         if kept and kept[0] <= now_s < kept[0] + KEPT_S * self.clock.speed:
             return kept[1]
-        if len(world.versions.start) > MAX_VERSIONS:
+        if len(world.versions.start) > self._n_lasting + MAX_VERSIONS:
             self._recent.clear()
             world.drop_all_but(np.zeros(0, np.int64))
+            self._n_lasting = len(world.versions.start)
         versions, _ = world.fetch(np.array([unit]), np.array([now_s]))
         version = int(versions[0])
         if self._by_clock[unit]:
