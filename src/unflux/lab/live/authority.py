@@ -157,6 +157,7 @@ class Authority:
         self, query: dns.message.Message, served: AbstractSet[str], now_s: float
     ) -> dns.message.Message:
         """The response of a server with some zones, at a time of the model."""
+        self._forget_old()
         response = dns.message.make_response(query, recursion_available=False)
         question = query.question[0]
         name = question.name.to_text().lower()
@@ -261,15 +262,19 @@ class Authority:
         kept = self._recent.get(unit)
         if kept and kept[0] <= now_s < kept[0] + KEPT_S * self.clock.speed:
             return kept[1]
-        if len(world.versions.start) > self._n_lasting + MAX_VERSIONS:
-            self._recent.clear()
-            world.drop_all_but(np.zeros(0, np.int64))
-            self._n_lasting = len(world.versions.start)
         versions, _ = world.fetch(np.array([unit]), np.array([now_s]))
         version = int(versions[0])
         if self._by_clock[unit]:
             self._recent[unit] = (now_s, version)
         return version
+
+    def _forget_old(self) -> None:
+        """Keep the bound; only between two responses, as it moves the numbers of versions."""
+        versions = self.world.versions
+        if len(versions.start) > self._n_lasting + MAX_VERSIONS:
+            self._recent.clear()
+            self.world.drop_all_but(np.zeros(0, np.int64))
+            self._n_lasting = len(versions.start)
 
     def _hosts_of(self, version: int) -> dict[str, list[tuple[int, str]]]:
         """The glue of a delegation: (TTL, address) of each name server."""
