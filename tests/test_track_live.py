@@ -12,9 +12,19 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import dns.query
 import pytest
 
-from track_servers import RESOLVER, ROOT_SERVER, Servers, needs_named, needs_unbound, running
+from track_servers import (
+    NAME_IN_CERTIFICATE,
+    OPENSSL,
+    RESOLVER,
+    ROOT_SERVER,
+    Servers,
+    needs_named,
+    needs_unbound,
+    running,
+)
 
 pytestmark = needs_named
 LAB = ("--allow", "198.18.0.0/15", "--set", "floor_s=1", "--set", "per_name_server_s=5",
@@ -151,6 +161,33 @@ def test_a_resolver_is_asked_and_its_cache_respected(servers: Servers, tmp_path:
     listed = json.loads(servers.unflux("track", "list", "--dir", folder, "--json").stdout)
     assert {one["state"] for one in listed["names"]} == {"active"}
     assert sum(listed["totals"].values()) > 0
+
+
+@needs_unbound
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+@pytest.mark.parametrize(
+    ("resolver", "works"),
+    [
+        (f"tls://{RESOLVER}", True),
+        (f"tls://{RESOLVER}#{NAME_IN_CERTIFICATE}", True),
+        (f"tls://{RESOLVER}#other.test", False),
+        (f"https://{RESOLVER}/dns-query#{NAME_IN_CERTIFICATE}", True),
+        (f"https://{RESOLVER}/dns-query#other.test", False),
+    ],
+)
+def test_a_resolver_is_asked_encrypted_and_its_certificate_is_checked(
+    resolver: str, works: bool, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if resolver.startswith("https") and not dns.query.have_doh:
+        pytest.skip("unflux[doh] is not installed")
+    monkeypatch.setenv("SSL_CERT_FILE", str(servers.folder / "cert.pem"))
+    servers.unflux("track", "add", "still.mother.test", "--dir", tmp_path)
+    done = servers.unflux("track", "run", "--dir", tmp_path, "--resolver", resolver, "--for", "2s")
+    assert done.returncode == 0, done.stderr
+    totals = json.loads(servers.unflux("track", "list", "--dir", tmp_path, "--json").stdout)[
+        "totals"
+    ]
+    assert (totals.get("answered NOERROR", 0) > 0) == works, totals
 
 
 def test_names_added_while_it_runs_are_asked_and_ctrl_c_ends_cleanly(

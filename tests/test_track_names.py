@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
+from bisect import bisect
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import ROOT, Cli
 from unflux.track import Event, Query, Record, Response, Sample, Settings
@@ -168,15 +173,55 @@ def _die(*_arguments: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_period_is_estimated_between_changes_and_bounded_beyond() -> None:
-    def samples(every_s: float, period_s: float) -> list[Sample]:
-        times = [NOW + every_s * n for n in range(200)]
-        return [Sample(at, "a.test.", "parent", (f"ns {int(at // period_s)}",)) for at in times]
+def moving(every_s: float, period_s: float, n: int, phase_s: float = 0.0) -> list[Sample]:
+    """A zone whose servers move by the clock, looked at every so often."""
+    times = [NOW + every_s * number for number in range(n)]
+    return [
+        Sample(at, "a.test.", "parent", (f"ns {int((at - phase_s) // period_s)}",)) for at in times
+    ]
 
-    assert estimate(samples(100, 777)).seconds == pytest.approx(777, rel=0.02)
-    bound = estimate(samples(900, 300))
-    assert (bound.seconds, bound.at_most_s) == (None, 900)
-    assert not estimate(samples(100, 1e12)).moves
+
+def test_a_period_is_estimated_between_changes_and_bounded_beyond() -> None:
+    found = estimate(moving(100, 777, 200))
+    assert found.seconds == pytest.approx(777, rel=0.005)
+    bound = estimate(moving(900, 300, 200))
+    assert (bound.seconds, bound.at_most_s) == (None, pytest.approx(900, rel=0.01))
+    assert not estimate(moving(100, 1e12, 200)).moves
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    period_s=st.floats(60, 8000),
+    share=st.floats(0.05, 0.97),
+    n_periods=st.integers(8, 30),
+    phase=st.floats(0, 1),
+)
+def test_a_period_lies_in_its_range_and_the_range_narrows(
+    period_s: float, share: float, n_periods: int, phase: float
+) -> None:
+    n = int(n_periods / share) + 2
+    found = estimate(moving(period_s * share, period_s, n, phase * period_s))
+    if found.seconds is None:  # looks nearly as rare as moves may all have found one
+        assert found.at_most_s is not None
+        assert found.at_most_s * (1 + 1e-9) >= period_s
+        return
+    assert found.between_s is not None
+    low, high = found.between_s
+    assert low <= period_s <= high
+    if share <= 0.5:
+        assert abs(found.seconds / period_s - 1) <= 0.1
+
+
+def test_servers_that_move_at_odd_times_have_a_mean_and_no_range() -> None:
+    chance = random.Random(3)  # noqa: S311  no secret
+    moves = list(accumulate(chance.expovariate(1 / 600) for _ in range(60)))
+    samples = [
+        Sample(NOW + at, "a.test.", "child", (f"ns {bisect(moves, at)}",))
+        for at in range(0, 24_000, 120)
+    ]
+    found = estimate(samples)
+    assert found.between_s is None
+    assert found.seconds == pytest.approx(600, rel=0.4)  # some 40 moves: one sigma is 16 %
 
 
 def test_one_name_server_that_is_replaced_is_no_move() -> None:

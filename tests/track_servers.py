@@ -132,10 +132,32 @@ server:
   local-zone: "test." nodefault
   root-hints: "{folder}/hints"
   minimal-responses: yes
+{encrypted}
 remote-control:
   control-enable: no
 """
+ENCRYPTED = """
+  interface: {resolver}@853
+  interface: {resolver}@443
+  tls-service-key: "{folder}/key.pem"
+  tls-service-pem: "{folder}/cert.pem"
+"""
+"""DNS over TLS and over HTTPS."""
+NAME_IN_CERTIFICATE = "dns.resolver.test"
+OPENSSL = shutil.which("openssl")
 ADDRESSES = (ROOT_SERVER, TLD_SERVER, ZONE_SERVER, RESOLVER)
+
+
+def _certified(folder: Path) -> str:
+    """Make a certificate for the resolver; the lines of unbound's configuration that use it."""
+    subprocess.run(
+        [str(OPENSSL), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "2", "-subj", "/CN=unflux test", "-keyout", str(folder / "key.pem"),
+         "-out", str(folder / "cert.pem"), "-addext",
+         f"subjectAltName=DNS:{NAME_IN_CERTIFICATE},IP:{RESOLVER}"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return ENCRYPTED.format(resolver=RESOLVER, folder=folder)
 
 
 @contextmanager
@@ -153,7 +175,10 @@ def running(folder: Path) -> Iterator[Servers]:
         inside = ["nsenter", "--preserve-credentials", "--user", "--net", "-t", child]
         servers = Servers(folder, inside)
         (folder / "named.conf").write_text(_named_conf(folder))
-        (folder / "unbound.conf").write_text(UNBOUND_CONF.format(resolver=RESOLVER, folder=folder))
+        encrypted = _certified(folder) if OPENSSL else ""
+        (folder / "unbound.conf").write_text(
+            UNBOUND_CONF.format(resolver=RESOLVER, folder=folder, encrypted=encrypted)
+        )
         commands = [[NAMED, "-f", "-c", f"{folder}/named.conf", "-n", "1"]]
         commands += (
             [[UNBOUND, "-d", "-c", f"{folder}/unbound.conf"]] if UNBOUND and servers.hints else []

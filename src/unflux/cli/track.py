@@ -228,7 +228,9 @@ def _print_story(story: dict[str, Any]) -> None:
     else:
         print("nothing was judged yet")
     if story["name_servers_move_every_s"]:
-        print(f"its name servers move every {story['name_servers_move_every_s']:.0f} s")
+        between = story["name_servers_move_every_s_range"]
+        how = f"between {between[0]:.0f} and {between[1]:.0f}" if between else "a mean, no rhythm"
+        print(f"its name servers move every {story['name_servers_move_every_s']:.0f} s ({how})")
     elif story["name_servers_move_at_most_every_s"]:
         print("its name servers had moved whenever they were looked at, at least every "
               f"{story['name_servers_move_at_most_every_s']:.0f} s")  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from importlib.util import find_spec
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -12,9 +11,11 @@ import dns.asyncquery
 import dns.exception
 import dns.flags
 import dns.message
+import dns.query
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
+from dns.query import HTTPVersion
 
 from unflux.errors import UnfluxError
 from unflux.track.facts import Query, Record, Response
@@ -144,13 +145,14 @@ class Asker:
         url = f"https://{to.host or _bracketed(to.address)}:{to.port}{to.path}"
         return await dns.asyncquery.https(
             message, url, self.timeout_s, source=source, bootstrap_address=to.address,
-            one_rr_per_rrset=True,
+            one_rr_per_rrset=True, http_version=HTTPVersion.H2,
         )  # fmt: skip
 
 
 def _need_https() -> None:
-    if find_spec("httpx") is None or find_spec("h2") is None:
-        raise UnfluxError("DNS over HTTPS needs httpx and h2: pip install 'unflux[doh]'")
+    """Which HTTP client it takes is dnspython's affair, and changed with its version 2.9."""
+    if not dns.query.have_doh:
+        raise UnfluxError("DNS over HTTPS needs an HTTP client: pip install 'unflux[doh]'")
 
 
 def read_message(message: dns.message.Message) -> Response:

@@ -64,6 +64,9 @@ def of(directory: Path, name: str, judging: Judging) -> dict[str, Any]:
         "name_servers_move_every_s": round(rhythm.seconds, 1)
         if rhythm and rhythm.seconds
         else None,
+        "name_servers_move_every_s_range": [round(one, 1) for one in rhythm.between_s]
+        if rhythm and rhythm.between_s
+        else None,
         "name_servers_move_at_most_every_s": rhythm.at_most_s if rhythm else None,
         "name_servers_moved": rhythm.n_changes if rhythm else 0,
         "finding": None,

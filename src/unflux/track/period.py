@@ -1,15 +1,23 @@
 """How often the name servers of a zone move, from samples that were taken when they were due.
 
-Between two samples d seconds apart something changed, or not. If the servers move every P seconds
-at a phase that is unknown, a change falls between them with chance min(1, d / P). The period is the
-P of the greatest likelihood. Samples farther apart than P only say "at most": when all of them
-differ, there is a bound and no estimate.
+Between two samples something changed, or not: when it did is only known to lie between them
+(interval-censored). Two estimates follow.
+
+- Servers that move by the clock, every P seconds, do so at phase + n·P: a pair of samples with a
+  change has such a time between them, one without has none. Each period on a fine grid is held
+  against all pairs at its best phase; those that contradict the fewest are the range, and the
+  middle of their longest run is the estimate. It gets the better the longer one has watched.
+- Where no period explains the pairs (servers that move at odd times), there is a mean: a change
+  falls between samples d seconds apart with chance min(1, d / P), and P is the most likely one.
+
+Samples farther apart than P only say "at most": when all of them differ, there is a bound and no
+estimate. A period shorter than the TTL can never be seen: within its TTL nothing is asked.
 
 A move is half of the servers or more at other addresses: networks replace single agents that died
 in between.
 
-Where it goes wrong: servers that move at odd times have a mean, no period; a set that comes back
-between two samples looks as if nothing had happened.
+Where it goes wrong: a set that comes back between two samples looks as if nothing had happened; a
+cache between us and the zone shows moves late, by up to the TTL.
 """
 
 from __future__ import annotations
@@ -19,10 +27,23 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from unflux.track.facts import Sample
 
 MIN_CHANGES = 2
 MOVES = 3
+MAX_PAIRS = 400
+"""Pairs of one way that are looked at: the latest."""
+AROUND = 1.5
+"""Periods are searched from the mean divided by this to the mean times this."""
+MAX_GRID = 1500
+MAX_CONTRADICTED = 0.25
+"""More pairs in contradiction than this share of the changes: they do not move by the clock."""
+
+Pair = tuple[float, float, bool]
+"""(time before, time after, changed?)."""
 
 
 class Period(NamedTuple):
@@ -30,8 +51,11 @@ class Period(NamedTuple):
 
     seconds: float | None
     """None when the samples cannot tell."""
+    between_s: tuple[float, float] | None
+    """Shortest and longest period that explain the samples as well; None for a mean or nothing."""
     at_most_s: float | None
-    """When every sample differed from the one before: the shortest distance of two."""
+    """When every sample differed from the one before: n pairs in a row hold n moves, so that n - 1
+    periods are shorter than all of them together."""
     n_changes: int
     n_samples: int
 
@@ -41,17 +65,17 @@ class Period(NamedTuple):
         return self.n_changes >= MOVES
 
 
-def intervals(samples: Iterable[Sample]) -> list[tuple[float, bool]]:
-    """(seconds, changed?) between neighbouring samples of one way each, of ways that changed."""
-    found: list[tuple[float, bool]] = []
+def pairs_of(samples: Iterable[Sample]) -> list[list[Pair]]:
+    """Neighbouring samples, way by way, of the ways that changed."""
+    found = []
     for way in _by_way(samples):
         pairs = [
-            (after.at_s - before.at_s, moved(before, after))
+            (before.at_s, after.at_s, moved(before, after))
             for before, after in pairwise(way)
             if after.at_s > before.at_s
         ]
-        if any(changed for _, changed in pairs):
-            found += pairs
+        if any(changed for _, _, changed in pairs):
+            found.append(pairs)
     return found
 
 
@@ -70,35 +94,73 @@ def _by_way(samples: Iterable[Sample]) -> list[list[Sample]]:
 
 def estimate(samples: Sequence[Sample]) -> Period:
     """The period of one zone."""
-    pairs = intervals(samples)
+    ways = pairs_of(samples)
+    pairs = [(until - since, changed) for way in ways for since, until, changed in way]
     changed = sorted(seconds for seconds, has_changed in pairs if has_changed)
     still = [seconds for seconds, has_changed in pairs if not has_changed]
     if len(changed) < MIN_CHANGES:
-        return Period(None, None, len(changed), len(samples))
+        return Period(None, None, None, len(changed), len(samples))
     if not still:
-        return Period(None, changed[0], len(changed), len(samples))
+        at_most = min((way[-1][1] - way[0][0]) / max(len(way) - 1, 1) for way in ways)
+        return Period(None, None, at_most, len(changed), len(samples))
     low = max(still) * (1 + 1e-9)
-    high = sum(seconds for seconds, _ in pairs) + low
-    seconds = _most_likely(changed, still, low, high)
-    distances = sorted(one for one, _ in pairs)
-    if distances[len(distances) * 9 // 10] < seconds:  # nearly every move was seen by itself
-        seconds = _between_changes(samples, seconds)
-    return Period(seconds, None, len(changed), len(samples))
+    mean = _most_likely(changed, still, low, sum(seconds for seconds, _ in pairs) + low)
+    rhythms = [one for way in ways if (one := _rhythm(way[-MAX_PAIRS:], mean)) is not None]
+    if not rhythms:
+        return Period(mean, None, None, len(changed), len(samples))
+    best = min(rhythms, key=lambda one: (one.high - one.low) / one.seconds)
+    return Period(best.seconds, (best.low, best.high), None, len(changed), len(samples))
 
 
-def _between_changes(samples: Sequence[Sample], about: float) -> float:
-    """Mean time between neighbouring changes, where a long one stands for several."""
-    total, n_cycles = 0.0, 0
-    for way in _by_way(samples):
-        times = [
-            (before.at_s + after.at_s) / 2
-            for before, after in pairwise(way)
-            if moved(before, after)
-        ]
-        for first, second in pairwise(times):
-            total += second - first
-            n_cycles += max(round((second - first) / about), 1)
-    return total / n_cycles if n_cycles else about
+class Rhythm(NamedTuple):
+    """A period of moves by the clock, and the range of those that explain as much."""
+
+    seconds: float
+    low: float
+    high: float
+
+
+def _rhythm(pairs: list[Pair], mean: float) -> Rhythm | None:
+    """The period that contradicts the fewest pairs; None when none explains them."""
+    since, until = np.array([one[:2] for one in pairs]).T
+    changed = np.array([one[2] for one in pairs])
+    span = until[-1] - since[0]
+    step = max(float(np.median(until - since)) / span / 4, 2 * math.log(AROUND) / MAX_GRID)
+    grid = mean / AROUND * np.exp(np.arange(0, 2 * math.log(AROUND), step))
+    wrong = np.array([_contradicted(since - since[0], until - since[0], changed, p) for p in grid])
+    if wrong.min() > MAX_CONTRADICTED * changed.sum():
+        return None
+    best = np.flatnonzero(wrong == wrong.min())
+    runs = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
+    longest = max(runs, key=len)
+    low, high = float(grid[best[0]]), float(grid[best[-1]])
+    seconds = math.sqrt(grid[longest[0]] * grid[longest[-1]])
+    return Rhythm(seconds, low / (1 + step), high * (1 + step))
+
+
+def _contradicted(
+    since: npt.NDArray[np.float64],
+    until: npt.NDArray[np.float64],
+    changed: npt.NDArray[np.bool_],
+    period_s: float,
+) -> int:
+    """Pairs that moves every `period_s` do not explain, at the phase that explains most.
+
+    Each pair is an arc on the circle of phases. A changed one is explained by phases in it, a
+    still one by phases outside; one as long as the circle has a move in it at any phase.
+    """
+    short = until - since < period_s
+    start = since[short] % period_s
+    end = start + (until - since)[short]
+    weight = np.where(changed[short], 1, -1)
+    wraps = end > period_s
+    places, of = np.unique(
+        np.concatenate([start, np.where(wraps, end - period_s, end)]), return_inverse=True
+    )
+    turns = np.bincount(of, np.concatenate([weight, -weight]), len(places))
+    covered = weight[wraps].sum() + np.cumsum(turns)
+    most = max(covered.max(initial=0.0), float(weight[wraps].sum()))
+    return int(changed[short].sum() - most) + int((~changed[~short]).sum())
 
 
 def _most_likely(changed: list[float], still: list[float], low: float, high: float) -> float:

@@ -13,6 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from unflux import tables
+from unflux.track.ask import endpoint
 from unflux.track.facts import Query, Record, Response
 from unflux.track.targets import WILDCARD
 
@@ -66,9 +67,7 @@ def answers(responses: Sequence[Heard], first_response: int = 0) -> pa.RecordBat
 
 def address_of(server: str) -> str | None:
     """The address of a server as the user named it (``udp://192.0.2.1:53``), else None."""
-    bare = server.partition("://")[2] or server
-    if bare.startswith("["):
-        return bare[1:].partition("]")[0]
-    if bare.count(":") == 1:
-        bare = bare.partition(":")[0]
-    return None if not bare or bare[0] not in "0123456789abcdef:" or "/" in bare else bare
+    try:
+        return endpoint(server).address
+    except ValueError:
+        return None

@@ -39,8 +39,9 @@ SINKHOLE = plan.INFRASTRUCTURE + (1 << 13) + 8_170
 TLD_TTL_S = 172_800
 KEPT_S = 0.1
 """Wall seconds for which an answer is given again without asking the model."""
-MAX_VERSIONS = 20_000
-"""Answers kept before old ones are forgotten; every query makes one at most."""
+MAX_VERSIONS = 4_000
+"""Answers kept beside those that never change, before all of them are forgotten; every query makes
+one at most."""
 
 
 @dataclass(slots=True)
@@ -79,8 +80,19 @@ class Authority:
         self.kinds = world.unit_kind.tolist()
         self._recent: dict[int, tuple[float, int]] = {}
         """Time and version of the last fetch of units that change by the clock alone."""
+        self._n_lasting = 0
+        """Versions that were left when the others were forgotten last."""
         self._by_clock = [self._changes_by_clock(unit) for unit in range(len(self.kinds))]
+        self.has_v6 = any(one.settings.rdtype == "AAAA" for one in world.services)
+        """Root and top level have IPv6 addresses, too, where the scenario has AAAA at all."""
         self._read_world()
+
+    def is_dual(self, zone: Zone) -> bool:
+        """Whether a zone's fixed name servers have IPv6 addresses: those of AAAA networks do."""
+        if zone.kind in ("root", "tld"):
+            return self.has_v6
+        number = zone.number if zone.kind == "home" else int(self.world.zone_service[zone.number])
+        return self.world.services[number].settings.rdtype == "AAAA"
 
     def _changes_by_clock(self, unit: int) -> bool:
         """Not anew with every query, and without failures that strike one query."""
@@ -145,6 +157,7 @@ class Authority:
         self, query: dns.message.Message, served: AbstractSet[str], now_s: float
     ) -> dns.message.Message:
         """The response of a server with some zones, at a time of the model."""
+        self._forget_old()
         response = dns.message.make_response(query, recursion_available=False)
         question = query.question[0]
         name = question.name.to_text().lower()
@@ -176,19 +189,19 @@ class Authority:
         """Root and top level: a referral to the child, or there is no such name."""
         child = self._child(zone, name)
         host, address = _server_of(zone)
-        if name == host and rdtype == dns.rdatatype.A:
+        if name == host and rdtype in self._types_of(zone):
             response.flags |= dns.flags.AA
-            self._add(response.answer, host, "A", TLD_TTL_S, address)
+            self._add_host(response.answer, zone, host, TLD_TTL_S, address, rdtype)
         elif name == zone.apex and rdtype == dns.rdatatype.NS:
             response.flags |= dns.flags.AA
             self._add(response.answer, zone.apex, "NS", TLD_TTL_S, host)
-            self._add(response.additional, host, "A", TLD_TTL_S, address)
+            self._add_host(response.additional, zone, host, TLD_TTL_S, address)
         elif child is None:
             self._negative(response, zone.apex, exists=name in (zone.apex, host))
         elif self.zones[child].kind == "tld":
             server, address = _server_of(self.zones[child])
             self._add(response.authority, child, "NS", TLD_TTL_S, server)
-            self._add(response.additional, server, "A", TLD_TTL_S, address)
+            self._add_host(response.additional, self.zones[child], server, TLD_TTL_S, address)
         elif child in self.registry.removed:
             self._negative(response, zone.apex, exists=False)
         elif child in self.registry.seized:
@@ -220,9 +233,9 @@ class Authority:
             self._add_version(response, version)
             if rcode == "NOERROR" and response.answer:
                 self._add_version(response, delegation, zone.apex)
-        elif name in hosts and rdtype == dns.rdatatype.A:
+        elif name in hosts and rdtype in self._types_of(zone):
             for ttl_s, address in hosts[name]:
-                self._add(response.answer, name, "A", ttl_s, address)
+                self._add_host(response.answer, zone, name, ttl_s, address, rdtype)
         elif name == zone.apex and rdtype == dns.rdatatype.NS:
             self._add_version(response, delegation, zone.apex)
             response.answer, response.authority = response.authority, []
@@ -249,14 +262,19 @@ class Authority:
         kept = self._recent.get(unit)
         if kept and kept[0] <= now_s < kept[0] + KEPT_S * self.clock.speed:
             return kept[1]
-        if len(world.versions.start) > MAX_VERSIONS:
-            self._recent.clear()
-            world.drop_all_but(np.zeros(0, np.int64))
         versions, _ = world.fetch(np.array([unit]), np.array([now_s]))
         version = int(versions[0])
         if self._by_clock[unit]:
             self._recent[unit] = (now_s, version)
         return version
+
+    def _forget_old(self) -> None:
+        """Keep the bound; only between two responses, as it moves the numbers of versions."""
+        versions = self.world.versions
+        if len(versions.start) > self._n_lasting + MAX_VERSIONS:
+            self._recent.clear()
+            self.world.drop_all_but(np.zeros(0, np.int64))
+            self._n_lasting = len(versions.start)
 
     def _hosts_of(self, version: int) -> dict[str, list[tuple[int, str]]]:
         """The glue of a delegation: (TTL, address) of each name server."""
@@ -287,10 +305,14 @@ class Authority:
         return [address for rows in hosts.values() for _, address in rows]
 
     def addresses(self, name: str, now_s: float) -> list[int]:
-        """Addresses that a name has now, as numbers; aliases are not followed."""
-        version = self._version_for(name, dns.rdatatype.A, now_s)
-        rows = self._records(version) if version is not None else []
-        return [int(ip_address(rdata)) for _, _, rdtype, _, rdata in rows if rdtype == "A"]
+        """Addresses that a name has now (A, or else AAAA), as numbers; aliases are not followed."""
+        for wanted in ("A", "AAAA"):
+            version = self._version_for(name, dns.rdatatype.from_text(wanted), now_s)
+            rows = self._records(version) if version is not None else []
+            found = [int(ip_address(rdata)) for _, _, kind, _, rdata in rows if kind == wanted]
+            if found:
+                return found
+        return []
 
     def _add_delegation(self, response: dns.message.Message, apex: str, now_s: float) -> None:
         self._add_version(response, self.delegation_of(apex, now_s), apex)
@@ -304,7 +326,27 @@ class Authority:
         }  # fmt: skip
         for section, owner, rdtype, ttl_s, rdata in self._records(version):
             at = cut if cut and rdtype == "NS" else owner
-            self._add(sections[section], at, rdtype, ttl_s, rdata)
+            if cut and section == ADDITIONAL:
+                self._add_host(response.additional, self.zones[cut], at, ttl_s, rdata)
+            else:
+                self._add(sections[section], at, rdtype, ttl_s, rdata)
+
+    def _types_of(self, zone: Zone) -> tuple[int, ...]:
+        """Types of address that a zone's name servers may have."""
+        return (dns.rdatatype.A, dns.rdatatype.AAAA) if self.is_dual(zone) else (dns.rdatatype.A,)
+
+    def _add_host(
+        self, section: list[dns.rrset.RRset], zone: Zone, host: str, ttl_s: int, address: str,
+        only: int | None = None,
+    ) -> None:  # fmt: skip
+        """Add a name server's address, and its IPv6 twin where it has one: agents have none."""
+        number = int(ip_address(address))
+        own = [("A" if number < 1 << 32 else "AAAA", address)]
+        if self.is_dual(zone) and plan.INFRASTRUCTURE <= number < 1 << 32:
+            own.append(("AAAA", plan.text_of(plan.twin(number))))
+        for rdtype, rdata in own:
+            if only is None or dns.rdatatype.from_text(rdtype) == only:
+                self._add(section, host, rdtype, ttl_s, rdata)
 
     def _add(
         self, section: list[dns.rrset.RRset], owner: str, rdtype: str, ttl_s: int, rdata: str

@@ -13,9 +13,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from unflux.errors import Unavailable
-from unflux.lab.live.roles import Network, Roles, canonical, twin
+from unflux.lab.live.roles import Network, Roles
 from unflux.lab.live.sockets import is_lab_address, number_of, wildcard_tcp
-from unflux.lab.model.plan import text_of
+from unflux.lab.model.plan import canonical, text_of, twin
 
 try:
     import aiohttp
@@ -30,6 +30,7 @@ PLACEHOLDER = (
 STREAM_PIECES, PIECE_BYTES = 16, 8_192
 """`/stream`: that many pieces, one after the other, so that relays have to stream."""
 RELAY_TIMEOUT_S = 4.0
+MAX_RELAYED = 20_000
 MAX_SESSIONS = 256
 """Agents with an open client at a time; the least used one is closed."""
 
@@ -41,7 +42,8 @@ class WebServers:
         self.roles = roles
         self.counts = {"served": 0, "relayed": 0, "refused": 0, "failed": 0}
         self.relayed_last: dict[int, str] = {}
-        """Where each agent relayed to last: all that it knows of what is behind it."""
+        """Where each agent relayed to last: all that it knows of what is behind it. Bound: the
+        `MAX_RELAYED` agents that relayed last."""
         self._sessions: OrderedDict[int, aiohttp.ClientSession] = OrderedDict()
         self._servers: list[asyncio.Server] = []
 
@@ -109,7 +111,10 @@ class WebServers:
     ) -> web.StreamResponse:
         """Pass a request on from the agent's own address, and what comes back, piece by piece."""
         target = self._next_hop(request, agent, network)
+        self.relayed_last.pop(agent, None)
         self.relayed_last[agent] = target
+        if len(self.relayed_last) > MAX_RELAYED:
+            del self.relayed_last[next(iter(self.relayed_last))]
         session = self._session(agent)
         host = f"[{target}]" if ":" in target else target
         headers = {
