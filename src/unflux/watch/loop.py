@@ -139,6 +139,7 @@ class Watch:
         now_us = time.time_ns() // 1000
         if self.config.clock == "wall":
             n_rows = self.checkpoints.load(self.window, now_us // US)
+            self.size = self.window.size()
             self.log.say("restored", sightings=n_rows, blocks=len(self.store.load()))
         self.blocklist.restore(self.store.load(), now_us)
 
