@@ -311,7 +311,7 @@ def test_a_full_disk_stops_neither_verdicts_nor_blocking_and_is_caught_up(
     watch.save(wait=True)
     watch.tick()
     assert "www.flux.test" in (tmp_path / "zone").read_text()
-    assert watch.counts["checkpoints"] == 1 and watch.pending == []
+    assert watch.counts["checkpoints"] == 1 and watch.saver.pending == []
     close(watch)
     again = make(state=str(tmp_path / "state"))
     again.tick()
