@@ -75,6 +75,7 @@ class Watch:
         self.window = Window()
         self.size = self.window.size()
         self.saver: Saver | None = None
+        self.connections = Connections() if config.connections else None
         self._stop, self._reload = threading.Event(), threading.Event()
         self._ticked_at = time.monotonic()
         self.readers: list[Tail | inlets.Interface] = []
@@ -169,7 +170,6 @@ class Watch:
             [inlets.Interface(self.live, config.interface)] if config.interface else []
         )
         self.listening = [inlets.listen(self.live, one) for one in config.dnstap]
-        self.connections = Connections() if config.connections else None
         self.connection_logs = [
             ConnectionLog(self.connections, Path(one))
             for one in config.connections
