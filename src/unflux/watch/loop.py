@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unflux import detect, enrich, pipeline
+from unflux import detect, enrich
 from unflux._native import Live, Window
 from unflux.detect import Finding
-from unflux.share import json, rpz
+from unflux.share import rpz
 from unflux.sources.base import client_key_of
 from unflux.watch import alerts, inlets, measures, service
 from unflux.watch import config as settings
@@ -37,6 +37,7 @@ from unflux.watch.publishing import Publisher
 from unflux.watch.saving import Saver
 from unflux.watch.store import BlockStore
 from unflux.watch.tailing import Tail
+from unflux.watch.telling import Teller
 
 US = 1_000_000
 HOUR_S = 3600
@@ -104,11 +105,11 @@ class Watch:
         self.allow = settings.read_allowlist(Path(config.allow)) if config.allow else []
         self.state = Path(config.state) if config.state else None
         self._open_state()
-        self.suppression = alerts.Suppression(
-            int(settings.duration_s(config.alert_suppress, "alert_suppress"))
-        )
+        suppress_s = int(settings.duration_s(config.alert_suppress, "alert_suppress"))
         self.outlets: list[Outlet] = [open_outlet(one, self.state) for one in config.alert]
         self._opened += self.outlets
+        suppression = alerts.Suppression(suppress_s)
+        self.teller = Teller(self.outlets, suppression, self.connections, self.counts)
         self.publisher = Publisher.open(config, self.allow, self.log)
         self._opened.append(self.publisher)
         self._open_inlets()
@@ -253,7 +254,7 @@ class Watch:
         ids = self.window.due(now_us // US, self.config.judge_max)
         judged = self.judge.judge(self.window, ids)
         self._act(judged, now_us)
-        self._tell_of_connections(now_us)
+        self.teller.tell_of_connections(self.flux, now_us)
         self._bound(now_us)
         self._ticked_at = time.monotonic()
         self.tick_took_s = self._ticked_at - started
@@ -301,7 +302,8 @@ class Watch:
                     del self.flux[next(iter(self.flux))]
             decision = self._decide(finding, now_us)
             changed |= decision.outcome in ("blocked", "renewed")
-            self._tell(finding, decision, now_us)
+            if finding.is_flux or self.config.alert_ambiguous:
+                self.teller.tell(finding, decision, self.config.rpz_action, now_us)
         for block in self.blocklist.expire(now_us):
             changed = True
             self.log.say("unblocked", name=block.trigger, kind=block.kind, why="no new evidence")
@@ -340,38 +342,6 @@ class Watch:
             zones = {server: self.window.zones_of(server) for server in servers}
             found = exclusive_servers(zones, flux)
             self.blocklist.add_extra(finding, rpz.NSDNAME, found, now_us)
-
-    def _tell(self, finding: Finding, decision: Decision, now_us: int) -> None:
-        if not finding.is_flux and not self.config.alert_ambiguous:
-            return
-        connected = None
-        if self.connections is not None and finding.is_flux:
-            agents = [one.address for one in finding.agent_list if one.special is None]
-            connected = self.connections.look_out(finding.name, agents)
-        severity = alerts.severity(finding)
-        if not self.suppression.passes(finding.name, severity, now_us):
-            return
-        for one in connected or ():  # this alert tells of them
-            self.suppression.passes(f"{finding.name} {one.client}", severity, now_us)
-        told_at = pipeline.iso(time.time_ns() // 1000) or ""
-        self._send(
-            alerts.compose(finding, decision, self.config.rpz_action, told_at, connected), told_at
-        )
-
-    def _tell_of_connections(self, now_us: int) -> None:
-        """Clients that connected to agents that were known already."""
-        for news in self.connections.take_news() if self.connections is not None else ():
-            verdict = self.flux.get(news.name)
-            client = f"{news.name} {news.connection.client}"
-            severity = json.SEVERITY.get(verdict or "", 0)
-            if verdict is not None and self.suppression.passes(client, severity, now_us):
-                told_at = pipeline.iso(time.time_ns() // 1000) or ""
-                self._send(alerts.compose_connected(news, verdict, told_at), told_at)
-
-    def _send(self, alert: dict[str, Any], told_at: str) -> None:
-        self.counts["alerts"] += 1
-        for outlet in self.outlets:
-            outlet.send(alert, told_at)
 
     def _publish(self, *, force: bool = False) -> None:
         self.publisher.publish(self.blocklist, self.clock.now_us(), force=force)
@@ -436,7 +406,7 @@ class Watch:
         for key, block in list(self.blocklist.blocks.items()):
             if self.blocklist.is_allowed(block.trigger):
                 del self.blocklist.blocks[key]
-        self.suppression.suppress_us = int(
+        self.teller.suppression.suppress_us = int(
             settings.duration_s(merged.alert_suppress, "alert_suppress") * US
         )
         self.publisher.reconfigure(merged, self.allow)
