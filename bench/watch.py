@@ -181,7 +181,9 @@ def rotate_a_day(path: str, seconds: float, clock: Clock, sent: dict[str, float]
             sent[f"flux{step}.test"] = clock.now()
         for number in range(max(0, step - DAY_ANSWERS + 1), min(step + 1, steps - DAY_ANSWERS)):
             hosts = [(number * 31 + (step - number) * 10 + place) % 500 for place in range(10)]
-            addresses = [f"198.{18 + host // 256}.{host % 256}.9" for host in hosts]
+            addresses = [
+                f"198.{18 + host // 256}.{host % 256}.{1 + number % 250}" for host in hosts
+            ]
             frames += event(f"flux{number}.test.", addresses, DAY_PERIOD_S, clock.now())
         if frames:
             out.sendall(frames)
