@@ -32,6 +32,11 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 CONTENT = b"protobuf:dnstap.Dnstap"
 CHUNK = 20_000
+POOL = 400_000
+DAY_S = 86_400
+DAY_PERIOD_S = 300
+"""Rotation of names in a played day."""
+DAY_ANSWERS = 20
 NAME = "n0000000.d00.example."
 
 
@@ -57,13 +62,28 @@ def event(name: str, addresses: list[str], ttl: int, now_s: float) -> bytes:
     return struct.pack(">I", len(payload)) + payload
 
 
-class Stream:
-    """Frames of one length as rows of a matrix; names, addresses, clients and times are patched."""
+class Clock:
+    """The time that frames are stamped with: the wall's, or a day in some minutes."""
 
-    def __init__(self, names: int, new_ratio: float, seed: int) -> None:
+    def __init__(self, speed: float) -> None:
+        self.started, self.speed = time.time(), speed
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self.started + (time.time() - self.started) * self.speed
+
+
+class Stream:
+    """Frames of one length as rows of a matrix.
+
+    Most are copied from a pool of frames about popular names; names never seen before and the
+    time are written into the copy, so that feeding takes little of the machine.
+    """
+
+    def __init__(self, names: int, new_ratio: float, seed: int, clock: Clock) -> None:
         self.random = np.random.default_rng(seed)
+        self.clock = clock
         frame = np.frombuffer(event(NAME, ["198.18.7.7"], 300, 1_790_000_000), np.uint8)
-        self.rows = np.tile(frame, (CHUNK, 1))
         raw = frame.tobytes()
         label, domain = raw.index(b"n0000000"), raw.index(b"d00")
         self.digits = [label + 1 + at for at in range(7)] + [domain + 1, domain + 2]
@@ -71,33 +91,40 @@ class Stream:
         self.client = raw.index(bytes([198, 18, 9, 9]))
         seconds = event(NAME, ["198.18.7.7"], 300, 1_790_000_001)
         self.second = next(at for at in range(len(raw)) if raw[at] != seconds[at])
-        self.names, self.new_ratio, self.fresh = names, new_ratio, names
-        ranks = np.arange(1, names + 1, dtype=np.float64)
-        self.cdf = np.cumsum(1 / ranks)
-        self.cdf /= self.cdf[-1]
+        self.new_ratio = new_ratio
+        self.fresh = names + seed * 40_000_000  # no two producers tell of the same new name
+        cdf = np.cumsum(1 / np.arange(1, names + 1, dtype=np.float64))
+        self.pool = np.tile(frame, (POOL, 1))
+        self._name(self.pool, np.searchsorted(cdf / cdf[-1], self.random.random(POOL)))
+        clients = self.random.integers(0, 65_536, POOL)
+        self.pool[:, self.client + 2] = clients >> 8
+        self.pool[:, self.client + 3] = clients & 255
+
+    def _name(self, rows: np.ndarray, ids: np.ndarray) -> None:
+        """Write numbered names, and the address of each, into frames."""
+        digits = (ids[:, None] // 10 ** np.arange(8, -1, -1)) % 10 + 48
+        rows[:, self.digits] = digits[:, [2, 3, 4, 5, 6, 7, 8, 0, 1]].astype(np.uint8)
+        host = (ids * 2_654_435_761) % 131_072
+        rows[:, self.address + 1] = 18 + (host >> 16)
+        rows[:, self.address + 2] = (host >> 8) & 255
+        rows[:, self.address + 3] = host & 255
 
     def chunk(self) -> bytes:
         """The next `CHUNK` frames, stamped with the time it is."""
-        ids = np.searchsorted(self.cdf, self.random.random(CHUNK))
-        new = self.random.random(CHUNK) < self.new_ratio
-        n_new = int(new.sum())
-        ids[new] = self.fresh + np.arange(n_new)
-        self.fresh += n_new
-        powers = 10 ** np.arange(8, -1, -1)
-        digits = (ids[:, None] // powers) % 10 + 48
-        self.rows[:, self.digits] = digits[:, [2, 3, 4, 5, 6, 7, 8, 0, 1]].astype(np.uint8)
-        host = (ids * 2_654_435_761) % 131_072
-        self.rows[:, self.address + 1] = 18 + (host >> 16)
-        self.rows[:, self.address + 2] = (host >> 8) & 255
-        self.rows[:, self.address + 3] = host & 255
-        clients = self.random.integers(0, 65_536, CHUNK)
-        self.rows[:, self.client + 2] = clients >> 8
-        self.rows[:, self.client + 3] = clients & 255
-        seconds = int(time.time())
+        start = int(self.random.integers(0, POOL - CHUNK))
+        rows = self.pool[start : start + CHUNK].copy()
+        n_new = int(CHUNK * self.new_ratio)
+        if n_new:
+            place = self.random.permutation(CHUNK)[:n_new]
+            new = rows[place]
+            self._name(new, self.fresh + np.arange(n_new))
+            rows[place] = new
+            self.fresh += n_new
+        seconds = int(self.clock.now())
         for at in range(5):  # a varint of five bytes
             bits = (seconds >> (7 * at)) & 127
-            self.rows[:, self.second + at] = bits | (128 if at < 4 else 0)
-        return self.rows.tobytes()
+            rows[:, self.second + at] = bits | (128 if at < 4 else 0)
+        return rows.tobytes()
 
 
 def connect(path: str) -> socket.socket:
@@ -112,11 +139,10 @@ def connect(path: str) -> socket.socket:
 def feed(path: str, rate: float, seconds: float, stream: Stream, sent: object) -> None:
     """The feeder's process."""
     out = connect(path)
-    ready = [stream.chunk() for _ in range(40)] if not rate else []
     started = time.monotonic()
     number = 0
     while time.monotonic() - started < seconds:
-        out.sendall(ready[number % len(ready)] if ready else stream.chunk())
+        out.sendall(stream.chunk())
         number += 1
         if rate:
             time.sleep(max(0.0, started + number * CHUNK / rate - time.monotonic()))
@@ -143,6 +169,27 @@ def rotate(path: str, seconds: float, every_s: float, sent: dict[str, float]) ->
         time.sleep(every_s)
 
 
+def rotate_a_day(path: str, seconds: float, clock: Clock, sent: dict[str, float]) -> None:
+    """Names that rotate every five minutes of a played day; notes when each was told of first."""
+    out = connect(path)
+    pause_s = DAY_PERIOD_S / clock.speed
+    steps = int(seconds / pause_s)
+    started = time.monotonic()
+    for step in range(steps):
+        frames = b""
+        if step < steps - DAY_ANSWERS:
+            sent[f"flux{step}.test"] = clock.now()
+        for number in range(max(0, step - DAY_ANSWERS + 1), min(step + 1, steps - DAY_ANSWERS)):
+            hosts = [(number * 31 + (step - number) * 10 + place) % 500 for place in range(10)]
+            addresses = [
+                f"198.{18 + host // 256}.{host % 256}.{1 + number % 250}" for host in hosts
+            ]
+            frames += event(f"flux{number}.test.", addresses, DAY_PERIOD_S, clock.now())
+        if frames:
+            out.sendall(frames)
+        time.sleep(max(0.0, started + (step + 1) * pause_s - time.monotonic()))
+
+
 def metrics(url: str) -> dict[str, float]:
     with urllib.request.urlopen(url, timeout=10) as page:  # noqa: S310  our own
         lines = page.read().decode().splitlines()
@@ -155,7 +202,9 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
 
     asn, country = lab_tables(folder)
     socket_path, alerts, log = f"{folder}/tap.sock", folder / "alerts.ndjson", folder / "watch.log"
-    state = ["--state", str(folder / "state")] if arguments.state else []
+    state = ["--state", str(folder / "state"), "--checkpoint", arguments.checkpoint]
+    state = (state if arguments.state else []) + (["--clock", "stream"] if arguments.day else [])
+    seconds = arguments.minutes * 60
     command = [
         sys.executable, "-m", "unflux", "watch", "--dnstap", f"unix:{socket_path}",
         "--asn-db", str(asn), "--country-db", str(country), "--alert", str(alerts),
@@ -169,17 +218,20 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         while b" watching " not in log.read_bytes():
             time.sleep(0.1)
         [url] = [w[3:] for w in log.read_text().split() if w.startswith("at=http")]
-        seconds = arguments.minutes * 60
+        clock = Clock(DAY_S / seconds if arguments.day else 1)
         feeders, counts = [], []
         for number in range(arguments.producers):
             count = multiprocessing.Value("q", 0)
             feeders.append(multiprocessing.Process(target=feed, args=(
                 socket_path, arguments.rate / arguments.producers, seconds,
-                Stream(arguments.names, arguments.new / 100, number), count,
+                Stream(arguments.names, arguments.new / 100, number, clock), count,
             )))  # fmt: skip
             counts.append(count)
         sent: dict[str, float] = {}
-        prober = threading.Thread(target=rotate, args=(socket_path, seconds, arguments.every, sent))
+        how = (rotate_a_day, (socket_path, seconds, clock, sent)) if arguments.day else (
+            rotate, (socket_path, seconds, arguments.every, sent)
+        )  # fmt: skip
+        prober = threading.Thread(target=how[0], args=how[1])
         started = time.monotonic()
         for feeder in feeders:
             feeder.start()
@@ -211,7 +263,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         if arguments.verbose:
             print(log.read_text()[-3000:], file=sys.stderr)
     n_sent = sum(count.value for count in counts)
-    return result(last, samples, n_sent, took, cpu_s, sent, alerts)
+    found = result(last, samples, n_sent, took, cpu_s, sent, alerts)
+    if arguments.day:  # alerts are stamped by the wall
+        told = {json.loads(line)["dns"]["question"]["name"] for line in alerts.open()}
+        found |= {"found": len(told & set(sent)), "latency_p50_s": None, "latency_p99_s": None}
+    return found
 
 
 def result(
@@ -244,6 +300,7 @@ def result(
         "found": len(waits),
         "latency_p50_s": round(waits[len(waits) // 2], 3) if waits else None,
         "latency_p99_s": round(waits[int(0.99 * (len(waits) - 1))], 3) if waits else None,
+        "resident_max_mib": round(max(resident)),
         "resident_mib": [round(one) for one in resident[:: max(1, len(resident) // 12)]],
         "window_names": last["unflux_watch_window_names"],
         "evicted": last['unflux_watch_evicted_names_total{class="benign"}']
@@ -265,6 +322,8 @@ def main() -> None:
     parser.add_argument("--memory", default="2G")
     parser.add_argument("--queue", default="64M")
     parser.add_argument("--state", action="store_true", help="with checkpoints")
+    parser.add_argument("--checkpoint", default="60s")
+    parser.add_argument("--day", action="store_true", help="play 24 hours in these minutes")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

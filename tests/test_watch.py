@@ -311,11 +311,39 @@ def test_a_full_disk_stops_neither_verdicts_nor_blocking_and_is_caught_up(
     watch.save(wait=True)
     watch.tick()
     assert "www.flux.test" in (tmp_path / "zone").read_text()
-    assert watch.counts["checkpoints"] == 1 and watch.pending == []
+    assert watch.counts["checkpoints"] == 1 and watch.saver.pending == []
     close(watch)
     again = make(state=str(tmp_path / "state"))
     again.tick()
     assert again.flux == {"www.flux.test": "single_flux"}
+
+
+def test_a_slow_disk_holds_no_round_up_and_loses_nothing(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = make(state=str(tmp_path / "state"))
+    assert watch.saver is not None
+    begun, go_on, save = threading.Event(), threading.Event(), watch.saver.checkpoints.save
+
+    def slowly(batches: Any, now_s: int) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        save(batches, now_s)
+
+    monkeypatch.setattr(watch.saver.checkpoints, "save", slowly)
+    tap = Tap(tmp_path / "tap.sock")
+    tap.send(events("www.static.test.", static, 3))
+    drain(watch, 3)
+    watch.save()
+    assert begun.wait(5)
+    tap.send(events("www.flux.test.", flux, 6))
+    drain(watch, 9)
+    assert blocked(watch) == {"www.flux.test"} and watch.counts["checkpoints"] == 0
+    watch.save()  # the last is still being written
+    go_on.set()
+    watch.save(wait=True)
+    assert watch.counts["checkpoints"] == 2 and watch.saver.delta_bytes == 0
+    assert {block.trigger for block in watch.saver.store.load()} == {"www.flux.test"}
 
 
 def test_a_zone_file_that_cannot_be_written_is_tried_again(make: Make, tmp_path: Path) -> None:

@@ -78,21 +78,25 @@ def python_packages() -> Iterator[Component]:
     extras = project["optional-dependencies"]
     wanted = [("core", project["dependencies"])]
     wanted += [(name, extras[name]) for name in sorted(extras, key=lambda one: one == "test")]
-    seen: set[str] = set()
+    seen: dict[str, set[str]] = {}  # with the extras that were asked for
     for needed_for, requirements in wanted:
         label = TEST_ONLY if needed_for == "test" else needed_for
         waiting = [Requirement(text) for text in requirements]
         while waiting:
             requirement = waiting.pop()
             name = canonicalize_name(requirement.name)
-            if name in seen or name == "unflux":  # its extras have their own turn
+            if name == "unflux":  # its extras have their own turn
                 continue
-            seen.add(name)
+            if name in seen and requirement.extras <= seen[name]:
+                continue
+            is_new = name not in seen
+            seen.setdefault(name, set()).update(requirement.extras)
             try:
                 found = metadata.distribution(name)
             except metadata.PackageNotFoundError:
                 continue  # a marker left it out, or the extra is not installed
-            yield Component("pypi", name, found.version, _python_licence(found.metadata), label)
+            if is_new:
+                yield Component("pypi", name, found.version, _python_licence(found.metadata), label)
             waiting += _asked_for(found, requirement.extras)
 
 

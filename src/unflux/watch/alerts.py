@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 from unflux.detect import Finding
+from unflux.pipeline import iso
 from unflux.share import json
 from unflux.watch.blocks import Decision
+from unflux.watch.connections import Connection, News
 
 MAX_REMEMBERED = 100_000
 """Names whose last alert is remembered; beyond, the longest ago is forgotten (and told again)."""
+
+MAX_CONNECTIONS = 100
+"""Connections that an alert lists, the latest first; the clients are counted over all."""
 
 
 class Suppression:
@@ -39,8 +45,17 @@ def severity(finding: Finding) -> int:
     return json.SEVERITY.get(finding.verdict, 0)
 
 
-def compose(finding: Finding, decision: Decision, action: str, told_at: str) -> dict[str, Any]:
-    """An alert with Elastic Common Schema keys, T1568.001, and what was done about it."""
+def compose(
+    finding: Finding,
+    decision: Decision,
+    action: str,
+    told_at: str,
+    connections: Sequence[Connection] | None = None,
+) -> dict[str, Any]:
+    """An alert with Elastic Common Schema keys, T1568.001, and what was done about it.
+
+    `connections`: who connected to the agents; None where nobody told us.
+    """
     alert = json.ecs(finding)
     alert["event"] |= {"action": f"flux_{decision.outcome}", "created": told_at}
     block = decision.block
@@ -51,7 +66,44 @@ def compose(finding: Finding, decision: Decision, action: str, told_at: str) -> 
         "trigger": block.trigger if block else None,
         "until_us": block.until_us if block else None,
     }
+    if connections is not None:
+        alert["flux_connections"] = {
+            "n_clients": len({one.client for one in connections}),
+            "connections": [_connection(one) for one in connections[:MAX_CONNECTIONS]],
+        }
     return alert
+
+
+def _connection(one: Connection) -> dict[str, Any]:
+    return {
+        "source": {"ip": one.client},
+        "destination": {"ip": one.destination},
+        "count": one.count,
+        "answered": one.n_answered,
+        "first_seen": iso(one.first_us),
+        "last_seen": iso(one.last_us),
+    }
+
+
+def compose_connected(news: News, verdict: str, told_at: str) -> dict[str, Any]:
+    """A client connected to an agent of a name that was judged flux before."""
+    one = news.connection
+    return {
+        "@timestamp": iso(one.last_us),
+        "event": {
+            "kind": "alert",
+            "category": ["network", "intrusion_detection"],
+            "severity": json.SEVERITY.get(verdict, 0),
+            "reason": f"{one.client} connected to {one.destination}, an address of {news.name}",
+            "action": "flux_connected",
+            "created": told_at,
+        },
+        "rule": {"name": verdict},
+        "threat": {"technique": {"id": ["T1568"], "subtechnique": {"id": ["T1568.001"]}}},
+        "dns": {"question": {"name": news.name}, "resolved_ip": [one.destination]},
+        "client": {"ip": [one.client]},
+        "flux_connections": {"n_clients": 1, "connections": [_connection(one)]},
+    }
 
 
 def syslog_line(alert: dict[str, Any], hostname: str, told_at: str, process: int) -> str:

@@ -35,6 +35,9 @@ class WatchConfig:
 
     dnstap: tuple[str, ...] = setting((), "unix:PATH or tcp:HOST:PORT to listen on for dnstap.")
     follow: tuple[str, ...] = setting((), "Growing log (Zeek, EVE, …) to follow, rotation too.")
+    connections: tuple[str, ...] = setting(
+        (), "Growing conn.log or EVE flows: alerts say who connected."
+    )
     interface: str | None = setting(None, "Network interface to read DNS responses from.")
     ports: tuple[int, ...] = setting((53,), "Ports of DNS on the interface.")
     vantage: str = setting("unknown", "Where logs and interface stand: client or upstream.")
@@ -262,6 +265,14 @@ def _files(config: WatchConfig) -> None:
             )
 
 
+def _connections(config: WatchConfig) -> None:
+    if config.connections and config.clients != "keep":
+        raise ValueError(
+            f"connections tell clients' addresses, and clients is {config.clients}: keep them, or "
+            "leave connections away"
+        )
+
+
 def _alerts(config: WatchConfig) -> None:
     for one in config.alert:
         if not one.startswith(("http://", "https://")):
@@ -280,6 +291,7 @@ _CHECKS = (
     _policy,
     _serving,
     _files,
+    _connections,
     _alerts,
     _detector,
     _one_of("clock", "wall", "stream"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
 import threading
@@ -15,10 +14,8 @@ from unflux import _native
 from unflux._native import Live
 from unflux.errors import Unavailable
 from unflux.watch.config import host_port
+from unflux.watch.tailing import POLL_S, Tail
 
-READ_BYTES = 1 << 18
-HEAD_BYTES = 4096
-POLL_S = 0.2
 SNAPLEN = 65_535
 BATCH_BYTES = 1 << 17
 
@@ -61,106 +58,30 @@ def _remove_stale(path: Path) -> None:
     raise OSError(errno.EADDRINUSE, "another program listens there")
 
 
-class Follower:
-    """Reads a log that grows; goes on in the new file when it is rotated or cut.
-
-    Starts at the end of what is there (with `from_start`: at its beginning). The format is told
-    by the first bytes of the file.
-    """
+class Follower(Tail):
+    """A log of DNS that grows; its format is told by the first bytes of the file."""
 
     def __init__(self, live: Live, path: Path, *, from_start: bool = False) -> None:
-        self.live, self.path, self.from_start = live, path, from_start
-        self.n_rotations = self.n_faults = 0
+        super().__init__(path, from_start=from_start)
+        self.live = live
+        self.n_faults = 0
         self.format: str | None = None
-        self._feed: int | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"follow {path}", daemon=True)
+        self._feed = 0
 
-    def start(self) -> None:
-        """Begin, on a thread of its own."""
-        self._thread.start()
+    def recognise(self, head: bytes) -> bool:
+        """See `Tail`."""
+        found = _native.sniff(head)
+        if found is None:
+            return False
+        if found != self.format:
+            self.format = found
+            self._feed = self.live.open_feed(found)
+        return True
 
-    def stop(self) -> None:
-        """End, with what was read until now."""
-        self._stop.set()
-        self._thread.join(5)
-
-    def _run(self) -> None:
-        is_first = True
-        while not self._stop.is_set():
-            try:
-                handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                is_first = False  # a file that appears later is new from its beginning
-                self._stop.wait(POLL_S)
-                continue
-            try:
-                self._read(handle, skip=is_first and not self.from_start)
-            finally:
-                os.close(handle)
-            is_first = False
-            self.n_rotations += not self._stop.is_set()
-
-    def _read(self, handle: int, *, skip: bool) -> None:
-        """One file, until another has its name."""
-        if not self._begin(handle):
-            return
-        feed = self._feed or 0
-        at = 0
-        if skip:
-            head = os.pread(handle, HEAD_BYTES, 0)
-            self._give(feed, _header_lines(head))
-            at = _last_line_end(handle, os.fstat(handle).st_size)
-        while True:
-            data = os.pread(handle, READ_BYTES, at)
-            at += len(data)
-            if data:
-                self._give(feed, data)
-                continue
-            if self._stop.is_set() or self._is_gone(handle, at):
-                self._give(feed, b"", last=True)
-                return
-            self._stop.wait(POLL_S)
-
-    def _begin(self, handle: int) -> bool:
-        """Wait for enough to tell the format; False when the file went before."""
-        while not self._stop.is_set():
-            head = os.pread(handle, HEAD_BYTES, 0)
-            found = _native.sniff(head) if head else None
-            if found is not None:
-                if found != self.format:
-                    self.format = found
-                    self._feed = self.live.open_feed(found)
-                return True
-            if self._is_gone(handle, 0):
-                return False
-            self._stop.wait(POLL_S)
-        return False
-
-    def _give(self, feed: int, data: bytes, *, last: bool = False) -> None:
-        if self.live.feed(feed, data, last) is not None:
+    def take(self, data: bytes, *, last: bool) -> None:
+        """See `Tail`."""
+        if self.live.feed(self._feed, data, last) is not None:
             self.n_faults += 1
-
-    def _is_gone(self, handle: int, at: int) -> bool:
-        """Was the file replaced, or cut?"""
-        mine = os.fstat(handle)
-        try:
-            now = self.path.stat()
-        except OSError:
-            return False  # between the two renames of a rotation
-        return (now.st_ino, now.st_dev) != (mine.st_ino, mine.st_dev) or mine.st_size < at
-
-
-def _header_lines(head: bytes) -> bytes:
-    lines = head.splitlines(keepends=True)
-    return b"".join(line for line in lines if line.startswith(b"#") and line.endswith(b"\n"))
-
-
-def _last_line_end(handle: int, size: int) -> int:
-    """Offset behind the last whole line."""
-    start = max(0, size - READ_BYTES)
-    tail = os.pread(handle, size - start, start)
-    return start + tail.rfind(b"\n") + 1
 
 
 class Interface:

@@ -8,14 +8,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from unflux import detect, enrich, pipeline
+from unflux import detect, enrich
 from unflux._native import Live, Window
 from unflux.detect import Finding
-from unflux.errors import Unavailable, UnfluxError
 from unflux.share import rpz
 from unflux.sources.base import client_key_of
 from unflux.watch import alerts, inlets, measures, service
@@ -27,15 +25,19 @@ from unflux.watch.blocks import (
     exclusive_addresses,
     exclusive_servers,
 )
-from unflux.watch.checkpoint import Batches, Checkpoints
+from unflux.watch.checkpoint import Checkpoints
 from unflux.watch.clock import Clock
 from unflux.watch.config import WatchConfig
+from unflux.watch.connections import ConnectionLog, Connections
 from unflux.watch.health import HealthServer, Numbers
 from unflux.watch.judging import Judge, Judgements
 from unflux.watch.log import Log
 from unflux.watch.outlets import Outlet, open_outlet
 from unflux.watch.publishing import Publisher
+from unflux.watch.saving import Saver
 from unflux.watch.store import BlockStore
+from unflux.watch.tailing import Tail
+from unflux.watch.telling import Teller
 
 US = 1_000_000
 HOUR_S = 3600
@@ -48,8 +50,6 @@ STATE_SHARE = 0.5
 KEEP_SHARE = 0.5
 """Evicting costs about the same whatever goes: so much stays, and it is rare."""
 STALLED_S = 30.0
-MAX_PENDING = 5
-"""Parts that could not be saved and are kept to be tried again."""
 MAX_FLUX_NAMES = 200_000
 
 
@@ -73,16 +73,13 @@ class Watch:
         self.evicted: Counter[str] = Counter()
         self.flux: dict[str, str] = {}
         """Names judged flux, and their verdicts; the first ones go at `MAX_FLUX_NAMES`."""
-        self.window, self.delta = Window(), Window(plain=True)
+        self.window = Window()
         self.size = self.window.size()
-        self.pending: list[Batches] = []
-        self.is_saved = True
-        """The blocks on disk are those in force."""
+        self.saver: Saver | None = None
+        self.connections = Connections() if config.connections else None
         self._stop, self._reload = threading.Event(), threading.Event()
         self._ticked_at = time.monotonic()
-        self._saving: Future[list[Batches]] | None = None
-        self.readers: list[inlets.Follower | inlets.Interface] = []
-        self._pool = ThreadPoolExecutor(1, "unflux-saver")
+        self.readers: list[Tail | inlets.Interface] = []
         self._opened: list[Any] = []
         self.tick_took_s = 0.0
         self.evidence_age_s = 0.0
@@ -108,11 +105,11 @@ class Watch:
         self.allow = settings.read_allowlist(Path(config.allow)) if config.allow else []
         self.state = Path(config.state) if config.state else None
         self._open_state()
-        self.suppression = alerts.Suppression(
-            int(settings.duration_s(config.alert_suppress, "alert_suppress"))
-        )
+        suppress_s = int(settings.duration_s(config.alert_suppress, "alert_suppress"))
         self.outlets: list[Outlet] = [open_outlet(one, self.state) for one in config.alert]
         self._opened += self.outlets
+        suppression = alerts.Suppression(suppress_s)
+        self.teller = Teller(self.outlets, suppression, self.connections, self.counts)
         self.publisher = Publisher.open(config, self.allow, self.log)
         self._opened.append(self.publisher)
         self._open_inlets()
@@ -124,7 +121,6 @@ class Watch:
         self._publish(force=True)
 
     def _open_state(self) -> None:
-        self.checkpoints = self.store = None
         self.blocklist = Blocklist(self._rules(), self.allow)
         if self.state is None:
             return
@@ -132,16 +128,17 @@ class Watch:
         kinds = (["dnstap"] if self.config.dnstap else []) + (
             ["pcap"] if self.config.interface else []
         )
-        self.checkpoints = Checkpoints(self.state, self.window_s, kinds)
-        self.store = BlockStore(self.state)
-        self._lock = self.checkpoints.dataset.locked()
+        checkpoints = Checkpoints(self.state, self.window_s, kinds)
+        store = BlockStore(self.state)
+        self._lock = checkpoints.dataset.locked()
         self._lock.__enter__()
         now_us = time.time_ns() // 1000
         if self.config.clock == "wall":
-            n_rows = self.checkpoints.load(self.window, now_us // US)
+            n_rows = checkpoints.load(self.window, now_us // US)
             self.size = self.window.size()
-            self.log.say("restored", sightings=n_rows, blocks=len(self.store.load()))
-        self.blocklist.restore(self.store.load(), now_us)
+            self.log.say("restored", sightings=n_rows, blocks=len(store.load()))
+        self.blocklist.restore(store.load(), now_us)
+        self.saver = Saver(checkpoints, store, self.counts, self.log, self._save_spools)
 
     def _rules(self) -> BlockRules:
         config = self.config
@@ -174,7 +171,12 @@ class Watch:
             [inlets.Interface(self.live, config.interface)] if config.interface else []
         )
         self.listening = [inlets.listen(self.live, one) for one in config.dnstap]
-        self.readers = [*self.followers, *self.interfaces]
+        self.connection_logs = [
+            ConnectionLog(self.connections, Path(one))
+            for one in config.connections
+            if self.connections is not None
+        ]
+        self.readers = [*self.followers, *self.interfaces, *self.connection_logs]
         for reader in self.readers:
             reader.start()
         for one in self.listening:
@@ -217,7 +219,8 @@ class Watch:
             self.live.stop()
             self.tick()
             self.save(wait=True)
-        self._pool.shutdown()
+        if self.saver is not None:
+            self.saver.close()
         for one in reversed(self._opened):
             (one.close if hasattr(one, "close") else one.stop)()
         if hasattr(self, "_lock"):
@@ -245,12 +248,13 @@ class Watch:
         self._enter(books)
         if books["items"]:
             self.window.fold(young)
-            if self.checkpoints is not None:
-                self.delta.fold(young)
+            if self.saver is not None:
+                self.saver.take(young)
         now_us = self.clock.now_us()
         ids = self.window.due(now_us // US, self.config.judge_max)
         judged = self.judge.judge(self.window, ids)
         self._act(judged, now_us)
+        self.teller.tell_of_connections(self.flux, now_us)
         self._bound(now_us)
         self._ticked_at = time.monotonic()
         self.tick_took_s = self._ticked_at - started
@@ -298,7 +302,8 @@ class Watch:
                     del self.flux[next(iter(self.flux))]
             decision = self._decide(finding, now_us)
             changed |= decision.outcome in ("blocked", "renewed")
-            self._tell(finding, decision, now_us)
+            if finding.is_flux or self.config.alert_ambiguous:
+                self.teller.tell(finding, decision, self.config.rpz_action, now_us)
         for block in self.blocklist.expire(now_us):
             changed = True
             self.log.say("unblocked", name=block.trigger, kind=block.kind, why="no new evidence")
@@ -338,30 +343,12 @@ class Watch:
             found = exclusive_servers(zones, flux)
             self.blocklist.add_extra(finding, rpz.NSDNAME, found, now_us)
 
-    def _tell(self, finding: Finding, decision: Decision, now_us: int) -> None:
-        if not finding.is_flux and not self.config.alert_ambiguous:
-            return
-        if not self.suppression.passes(finding.name, alerts.severity(finding), now_us):
-            return
-        told_at = pipeline.iso(time.time_ns() // 1000) or ""
-        alert = alerts.compose(finding, decision, self.config.rpz_action, told_at)
-        self.counts["alerts"] += 1
-        for outlet in self.outlets:
-            outlet.send(alert, told_at)
-
     def _publish(self, *, force: bool = False) -> None:
         self.publisher.publish(self.blocklist, self.clock.now_us(), force=force)
 
     def _save_blocks(self) -> None:
-        if self.store is None:
-            return
-        try:
-            self.store.save(self.blocklist.blocks.values())
-            self.is_saved = True
-        except Unavailable as error:
-            self.is_saved = False
-            self.counts["store_failures"] += 1
-            self.log.trouble("blocks_not_saved", str(error), n=self.counts["store_failures"])
+        if self.saver is not None:
+            self.saver.save_blocks(self.blocklist.blocks.values())
 
     def _bound(self, now_us: int) -> None:
         """Hours go when they are old, names when memory is short."""
@@ -382,55 +369,23 @@ class Watch:
             )
 
     def _delta_is_large(self) -> bool:
-        return self.delta.size()["bytes"] > self.state_bytes // 4
+        return self.saver is not None and self.saver.delta_bytes > self.state_bytes // 4
 
     def save(self, *, wait: bool = False) -> None:
-        """Save what came since the last time, on another thread."""
-        if self.checkpoints is None:
+        """Save what came since the last time; see `Saver`."""
+        if self.saver is None:
             return
-        if not self.is_saved:
-            self._save_blocks()
-        if self._saving is not None:
-            if not (wait or self._saving.done()):
-                return
-            self.pending = self._saving.result()
-            self._saving = None
-        delta, self.delta = self.delta, Window(plain=True)
         now_s = int(time.time() if self.config.clock == "wall" else self.clock.stream_us // US)
         if self.config.interface is None and self.config.follow:
             known = [one.format for one in self.followers if one.format]
-            self.checkpoints.formats = sorted({*self.checkpoints.formats, *known})
-        self._saving = self._pool.submit(self._save, delta, list(self.pending), now_s)
-        if wait:
-            self.pending = self._saving.result()
-            self._saving = None
+            formats = self.saver.checkpoints.formats
+            self.saver.checkpoints.formats = sorted({*formats, *known})
+        self.saver.save(now_s, self.blocklist.blocks.values(), wait=wait)
 
-    def _save(self, delta: Window, pending: list[Batches], now_s: int) -> list[Batches]:
-        """Returns what could not be saved."""
-        if delta.size()["rows"] or delta.size()["names"]:
-            pending.append(delta.take(1))
+    def _save_spools(self) -> None:
         for outlet in getattr(self, "outlets", []):
             if hasattr(outlet, "save"):
-                try:
-                    outlet.save()
-                except OSError:
-                    self.counts["spool_failures"] += 1
-        while pending:
-            try:
-                assert self.checkpoints is not None  # noqa: S101  for the type checker
-                self.checkpoints.save(pending[0], now_s)
-            except (OSError, UnfluxError) as error:
-                self.counts["checkpoint_failures"] += 1
-                self.log.trouble(
-                    "checkpoint_failed", str(error), n=self.counts["checkpoint_failures"]
-                )
-                while len(pending) > MAX_PENDING:
-                    del pending[0]
-                    self.counts["checkpoints_lost"] += 1
-                return pending
-            del pending[0]
-            self.counts["checkpoints"] += 1
-        return pending
+                outlet.save()
 
     def reload(self) -> None:
         """SIGHUP: the allowlist, and what the file says of blocks and alerts, are read again."""
@@ -451,7 +406,7 @@ class Watch:
         for key, block in list(self.blocklist.blocks.items()):
             if self.blocklist.is_allowed(block.trigger):
                 del self.blocklist.blocks[key]
-        self.suppression.suppress_us = int(
+        self.teller.suppression.suppress_us = int(
             settings.duration_s(merged.alert_suppress, "alert_suppress") * US
         )
         self.publisher.reconfigure(merged, self.allow)

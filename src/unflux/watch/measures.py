@@ -42,10 +42,22 @@ def numbers(watch: Watch) -> Numbers:
     for reader in watch.interfaces:
         found["unflux_watch_packets_total"] = reader.n_packets
         found["unflux_watch_packets_dropped_total"] = reader.n_dropped
-    found |= watch.publisher.metrics()
+    found |= watch.publisher.metrics() | _of_connections(watch)
     found["unflux_watch_blocks"] = len(watch.blocklist.blocks)
     found["unflux_watch_flux_names"] = len(watch.flux)
     found["unflux_watch_round_seconds"] = watch.tick_took_s
     found["unflux_watch_resident_bytes"] = service.resident_bytes()
     found["unflux_watch_state_budget_bytes"] = watch.state_bytes
     return found
+
+
+def _of_connections(watch: Watch) -> dict[str, float]:
+    """Nothing where no log of connections is followed."""
+    if watch.connections is None:
+        return {}
+    malformed = sum(log.n_malformed for log in watch.connection_logs)
+    return {
+        "unflux_watch_connections_total": watch.connections.n_rows,
+        "unflux_watch_connections_forgotten_total": watch.connections.n_forgotten,
+        "unflux_watch_connections_malformed_total": malformed,
+    }

@@ -28,10 +28,12 @@ def _has_blocks(database: sqlite3.Connection) -> bool:
 
 
 class BlockStore:
-    """All blocks in force, replaced as a whole in one transaction."""
+    """All blocks in force; what changed since the last time is written, in one transaction."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
+        self._saved: dict[tuple[str, str], Block] | None = None
+        """What this object wrote last; None: whatever is there is replaced."""
 
     @contextmanager
     def _open(self, uri_mode: str) -> Iterator[sqlite3.Connection]:
@@ -50,14 +52,23 @@ class BlockStore:
         Unavailable
             When the disk is full or the file cannot be written; what was there before stays.
         """
+        wanted = {(block.kind, block.trigger): block for block in blocks}
+        if not self.path.is_file():
+            self._saved = None
+        saved = self._saved or {}
         rows = [
             (block.kind, block.trigger, block.until_us, msgspec.json.encode(block))
-            for block in blocks
+            for key, block in wanted.items()
+            if saved.get(key) is not block
         ]
         with self._open("rwc") as database:
             database.execute(SCHEMA)
-            database.execute("DELETE FROM blocks")
-            database.executemany("INSERT INTO blocks VALUES (?, ?, ?, ?)", rows)
+            if self._saved is None:
+                database.execute("DELETE FROM blocks")
+            gone = saved.keys() - wanted.keys()
+            database.executemany("DELETE FROM blocks WHERE kind = ? AND trigger = ?", gone)
+            database.executemany("REPLACE INTO blocks VALUES (?, ?, ?, ?)", rows)
+        self._saved = wanted
 
     def load(self) -> list[Block]:
         """The blocks of an earlier run; none where there was none.

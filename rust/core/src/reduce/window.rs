@@ -222,10 +222,11 @@ pub struct Window {
     hours: Vec<Hour>,
     names: Vec<NameState>,
     waiting: Vec<u32>,
-    /// Name server to zones, zone to name servers, alias to targets.
+    /// Name server to zones, zone to name servers, alias to targets, target to aliases.
     zones_of: Edges,
     servers_of: Edges,
     targets_of: Edges,
+    aliases_of: Edges,
     /// Only merge: every record type is kept and nothing is judged.
     plain: bool,
     n_hot_zones: usize,
@@ -342,7 +343,10 @@ impl Window {
                 self.servers_of.add(row.owner, row.raw);
                 self.zones_of.add(row.raw, row.owner);
             }
-            rdtype::CNAME => self.targets_of.add(row.owner, row.raw),
+            rdtype::CNAME => {
+                self.targets_of.add(row.owner, row.raw);
+                self.aliases_of.add(row.raw, row.owner);
+            }
             _ => {}
         }
     }
@@ -352,6 +356,9 @@ impl Window {
         let pool = self.names[id as usize].pool.count_ones();
         if pool >= MIN_POOL_BITS || self.leads_to_pool(id) || self.is_under_hot_zone(id) {
             self.wait(id);
+        }
+        if pool >= MIN_POOL_BITS {
+            self.aliases(id).into_iter().for_each(|alias| self.wait(alias));
         }
         let zones = if pool >= 2 { self.zones_of.of(id).to_vec() } else { Vec::new() };
         for zone in zones.into_iter().chain([id]) {
@@ -390,6 +397,22 @@ impl Window {
             }
         }
         false
+    }
+
+    /// Names that lead to this one: what it answers is their evidence, and their own CNAME may be
+    /// fresh much less often.
+    fn aliases(&self, id: u32) -> Vec<u32> {
+        let mut found: Vec<u32> = Vec::new();
+        let mut starts = vec![id];
+        for _ in 0..MAX_HOPS {
+            let nearer = starts.iter().flat_map(|start| self.aliases_of.of(*start)).copied();
+            starts = nearer.filter(|alias| *alias != id && !found.contains(alias)).take(MAX_EDGES).collect();
+            found.extend(&starts);
+            if starts.is_empty() {
+                break;
+            }
+        }
+        found
     }
 
     /// Numbers of the names above, as far as they are known, without the name itself.
@@ -579,7 +602,8 @@ impl Window {
     pub fn size(&self) -> Size {
         let n_rows = self.hours.iter().map(|hour| hour.rows.len()).sum();
         let of_hours: usize = self.hours.iter().map(Hour::n_bytes).sum();
-        let edges = self.zones_of.n_bytes() + self.servers_of.n_bytes() + self.targets_of.n_bytes();
+        let edges = [&self.zones_of, &self.servers_of, &self.targets_of, &self.aliases_of];
+        let edges: usize = edges.into_iter().map(Edges::n_bytes).sum();
         Size {
             n_names: self.tables.names.len(),
             n_rows,
@@ -667,7 +691,7 @@ impl Window {
             self.names[*new as usize] = NameState { pool: 0, n_rows: 0, ..*name };
         }
         self.waiting = self.waiting.iter().map(|id| numbers.names[*id as usize]).filter(|id| *id != NONE).collect();
-        (self.zones_of, self.servers_of, self.targets_of) = Default::default();
+        (self.zones_of, self.servers_of, self.targets_of, self.aliases_of) = Default::default();
         for hour in 0..self.hours.len() {
             for place in 0..self.hours[hour].rows.len() {
                 let row = self.hours[hour].rows[place];
@@ -766,6 +790,33 @@ mod tests {
         answer(&mut again, "flux.test.", &[0, 1, 100], 0, 1); // the same minute: nothing fresh
         window.fold(&mut again);
         assert_eq!(window.size().n_waiting, 0);
+    }
+
+    #[test]
+    fn an_alias_waits_whenever_what_it_leads_to_has_fresh_evidence() {
+        let mut window = Window::new(false);
+        let mut young = Reducer::default();
+        let mut message = Message::default();
+        let [alias, target] = ["www.alias.test.", "flux.test."].map(|name| message.add_name(name).unwrap());
+        message.question = Some((alias, rdtype::A));
+        let rdata = Rdata::Name(target);
+        let cname = Record { section: Section::Answer, rdtype: rdtype::CNAME, owner: alias, ttl: 3_600, rdata };
+        message.records.push(cname);
+        young.add(&message, NOW_US, None, Vantage::Client);
+        window.fold(&mut young);
+        pieces().iter_mut().for_each(|young| window.fold(young));
+        let names = |ids: Vec<u32>, window: &Window| {
+            let mut names: Vec<_> = ids.iter().map(|id| window.name(*id)).collect();
+            names.sort();
+            names
+        };
+        let due = window.due(1, 10);
+        assert_eq!(names(due, &window), ["flux.test.", "www.alias.test."]);
+        let mut again = Reducer::default();
+        answer(&mut again, "flux.test.", &[900], 3_000, 1);
+        window.fold(&mut again);
+        let due = window.due(100, 10);
+        assert_eq!(names(due, &window), ["flux.test.", "www.alias.test."]);
     }
 
     #[test]
