@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
 import time
 from collections import defaultdict
+from ipaddress import ip_address
 from pathlib import Path
 
 import dns.flags
@@ -16,10 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from test_lab_live import needs_lab, until
+from unflux.cli.decode import decode_answers
 from unflux.lab import scenarios
-from unflux.lab.live.session import Lab, LabOptions
+from unflux.lab.live.authority import ROOT_SERVER, TLD_SERVER
+from unflux.lab.live.session import OUT, RUNTIME, Lab, LabOptions, run_inside
 from unflux.lab.live.story import read_packets
+from unflux.lab.model.plan import text_of, twin
 from unflux.lab.synth.run import synth
+from unflux.sources.base import ReadOptions
 
 SCENARIO = """
 title = "even numbers, so that both clocks round alike"
@@ -90,6 +96,135 @@ def test_a_second_real_resolver_resolves_and_curl_fetches(scenario: str, tmp_pat
         finally:
             other.terminate()
             other.wait()
+
+
+KRESD = """
+net.listen('{address}', 53, {{kind='dns'}})
+net.outgoing_v4('{address}')
+net.ipv6 = false
+cache.size = 10*MB
+trust_anchors.remove('.')  -- the lab's root is not signed
+modules = {{'hints'}}
+hints.root({{['a.root.'] = {{'198.19.192.1'}}}})
+-- names under test. are denied by default (RFC 6761)
+policy.add(policy.suffix(policy.PASS, policy.todnames({{'test.', 'example.', 'ship.'}})))
+"""
+KRESD_ADDRESS = "198.19.255.201"
+
+
+@needs_lab
+@pytest.mark.skipif(program("kresd") is None, reason="knot-resolver is not installed")
+def test_knot_resolver_resolves_under_test_too(tmp_path: Path) -> None:
+    config = tmp_path / "kresd.conf"
+    config.write_text(KRESD.format(address=KRESD_ADDRESS))
+    with Lab("walk", LabOptions(speed=20, people=False)) as lab:
+        other = lab.popen([program("kresd"), "-n", "-c", str(config), str(tmp_path)],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        try:
+
+            def ask(name: str) -> str:
+                return lab.run(["dig", f"@{KRESD_ADDRESS}", name, "+time=1", "+tries=1"]).stdout
+
+            names = [name for name, entry in lab.labels().items() if entry["flux"]]
+            assert any(name.endswith(".test") for name in names)
+            assert until(lambda: "status: NOERROR" in ask(names[0]), 15)
+            for name in names:
+                assert "IN\tA\t198.1" in ask(name), name
+        finally:
+            other.terminate()
+            other.wait()
+
+
+@needs_lab
+@pytest.mark.skipif(program("kresd") is None, reason="knot-resolver is not installed")
+@pytest.mark.parametrize("kind", ["single", "double"])
+def test_knot_resolver_resolves_the_walks_name_and_its_agents_serve(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    told = run_inside(
+        "lab_inside:resolve_the_walks_name_with_kresd",
+        {
+            "program": program("kresd"), "config": KRESD.format(address=KRESD_ADDRESS),
+            "address": KRESD_ADDRESS, "kind": kind, "runtime": RUNTIME, "out": OUT,
+        },
+    )  # fmt: skip
+    assert told["rcode"] == "NOERROR" and len(told["addresses"]) == 4
+    assert set(told["addresses"]) <= set(told["agents"])
+    assert told["statuses"] == [200] * 4
+
+
+SIX = """
+title = "IPv6 all the way down"
+clients = 50
+[[service]]
+name = "moving"
+preset = "double"
+rdtype = "AAAA"
+domains = 1
+failure_ratio = 0
+visits_per_h = 480
+ns_period_s = 180
+ns_ttl_s = 120
+delegation_ttl_s = 120
+[[service]]
+name = "fixed"
+preset = "v6"
+domains = 1
+failure_ratio = 0
+visits_per_h = 480
+[[service]]
+preset = "static"
+domains = 2
+"""
+
+
+@needs_lab
+def test_dns_goes_over_ipv6_to_root_registry_name_servers_and_agents(tmp_path: Path) -> None:
+    path = tmp_path / "six.toml"
+    path.write_text(SIX)
+    out = tmp_path / "out"
+    with Lab(str(path), LabOptions(speed=60), out) as lab:
+
+        def dig(*words: str) -> str:
+            return lab.run(["dig", *words, "+time=2", "+tries=1"]).stdout
+
+        known = lab.labels()
+        moving, fixed = (
+            next(name for name, one in known.items() if one["network"].startswith(network))
+            for network in ("moving", "fixed")
+        )
+        root, registry = (text_of(twin(one)) for one in (ROOT_SERVER, TLD_SERVER))
+        referral = dig(f"@{root}", moving, "AAAA", "+norec")
+        assert registry in referral
+        apex = ".".join(moving.split(".")[-2:])
+        glue = dig(f"@{registry}", apex, "NS", "+norec", "+noall", "+additional").split("\n")
+        agents = [line.split()[4] for line in glue if line]
+        assert agents and all(":" in one for one in agents)  # agents of this network are IPv6 hosts
+        for how in ("+notcp", "+tcp"):
+            assert "IN\tAAAA\t2001:db8:" in dig(f"@{agents[0]}", moving, "AAAA", "+norec", how)
+        fixed_apex = ".".join(fixed.split(".")[-2:])
+        both = dig(f"@{registry}", fixed_apex, "NS", "+norec", "+noall", "+additional")
+        assert "IN\tA\t198.19." in both and "IN\tAAAA\t2001:db8::c613:" in both
+        own = text_of(twin(int(ip_address(lab.resolver))))
+        assert "2001:db8:" in dig(f"@{own}", fixed, "AAAA", "+short")
+        assert lab.takedown("agent", network=lab.networks[0], watch_s=1)["failed_before"] < 0.5
+        assert until(lambda: lab.status()["people"].get("content", 0) > 5, 20)
+    servers = {
+        one["server"]
+        for one in answers_of(out / "upstream.pcap", tmp_path)
+        if ":" in (one["server"] or "")
+    }
+    assert {root, registry} & servers
+    assert any(one in servers for one in agents) or len(servers) > 3
+
+
+def answers_of(capture: Path, folder: Path) -> list[dict]:
+    """The answers table of a capture."""
+    to = folder / "answers.parquet"
+    decode_answers([capture], to, ReadOptions(), None, None, True, None)
+    return pq.read_table(to, columns=["server"]).to_pylist()
 
 
 @needs_lab

@@ -15,6 +15,8 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from conftest import CLIENT, RESOLVER, udp_frame, write_pcap
 
@@ -320,3 +322,25 @@ def dnsmonster(path: Path, seen: Iterable[Seen]) -> None:
         }  # fmt: skip
 
     _ndjson(path, map(row, seen))
+
+
+def dnsmonster_parquet(path: Path, seen: Iterable[Seen]) -> None:
+    """The columns and types that dnsmonster's parquet-go writes."""
+    rows = [
+        {
+            "timestamp": one.time_us * 1000, "ip_version": 4, "src_ip": ip_address(RESOLVER).packed,
+            "dst_ip": ip_address(one.client).packed, "protocol": "udp", "qr": 1, "opcode": 0,
+            "qclass": 1, "qtype": int(one.message.question[0].rdtype), "edns": 0, "do_bit": 0,
+            "rcode": int(one.message.rcode()), "query_name": one.qname + ".",
+            "packet_length": len(one.wire), "identity": "lab", "version": None,
+        }
+        for one in seen
+    ]  # fmt: skip
+    kinds = {
+        "timestamp": pa.timestamp("ns", tz="UTC"),
+        "src_ip": pa.binary(),
+        "dst_ip": pa.binary(),
+    }
+    kinds |= dict.fromkeys(("protocol", "query_name", "identity", "version"), pa.string())
+    schema = pa.schema([(name, kinds.get(name, pa.uint32())) for name in rows[0]])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)

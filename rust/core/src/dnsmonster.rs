@@ -1,7 +1,7 @@
 //! dnsmonster's JSON lines: whole messages, as miekg/dns names their fields.
 //!
 //! Its Parquet, CSV and most databases hold only the question and the response code, so that they
-//! show no answers at all: this is the one output that unflux can use.
+//! show no answers at all (`unflux.sources.dnsmonster_parquet` reads the failures in them).
 
 use serde::Deserialize;
 

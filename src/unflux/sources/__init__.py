@@ -19,6 +19,7 @@ from unflux.sources.base import AnswerSource, Books, ReadOptions, Source, Tally
 from unflux.sources.cof import PassiveDnsCof
 from unflux.sources.dnscollector import DnsCollector
 from unflux.sources.dnsmonster import DnsMonster
+from unflux.sources.dnsmonster_parquet import DnsMonsterParquet, is_of_dnsmonster
 from unflux.sources.dnstap import Dnstap
 from unflux.sources.eve import SuricataEve
 from unflux.sources.parquet import UnfluxParquet
@@ -39,6 +40,7 @@ SOURCES: tuple[Source, ...] = (
     DnsMonster(),
     PassiveDnsLog(),
     PassiveDnsCof(),
+    DnsMonsterParquet(),
     UnfluxParquet(),
 )
 
@@ -71,9 +73,18 @@ def choose(path: Path, format_name: str | None = None) -> Source | str:
     if not head:
         return "is empty"
     source = by_name(format_name) if format_name is not None else _by_content(head)
-    if isinstance(source, UnfluxParquet) and _is_packed(path):
-        return "this is a packed Parquet file, which is packed inside already: unpack it first"
+    if isinstance(source, UnfluxParquet | DnsMonsterParquet):
+        return _parquet(source, path, is_named=format_name is not None)
     return source
+
+
+def _parquet(source: Source, path: Path, *, is_named: bool) -> Source | str:
+    """Whose Parquet it is, which stands at the end of a file."""
+    if _is_packed(path):
+        return "this is a packed Parquet file, which is packed inside already: unpack it first"
+    if is_named:
+        return source
+    return by_name("dnsmonster_parquet" if is_of_dnsmonster(path) else "unflux")
 
 
 def _is_packed(path: Path) -> bool:

@@ -104,7 +104,7 @@ def table_of(file: pq.ParquetFile) -> str:
     table: str = metadata.get(b"unflux.table", b"").decode(errors="replace")
     version = metadata.get(b"unflux.schema", b"").decode(errors="replace")
     if table not in tables.TABLES:
-        return _stranger(set(file.schema_arrow.names))
+        return "this Parquet file was not written by unflux"
     if version != tables.SCHEMA_VERSION:
         return f"this table has schema {version}, {tables.SCHEMA_VERSION} is read"
     return table
@@ -158,16 +158,6 @@ def _run(rows: pa.Table, response: int) -> int:
     """How many rows at the beginning belong to this response."""
     others = np.flatnonzero(rows.column("response").to_numpy() != response)
     return int(others[0]) if len(others) else rows.num_rows
-
-
-def _stranger(columns: set[str]) -> str:
-    """What to say of somebody else's Parquet file."""
-    if {"query_name", "rcode", "packet_length"} <= columns:
-        return (
-            "this is dnsmonster's Parquet, which holds questions and response codes but no "
-            "answers: let dnsmonster write JSON (its file output), which unflux reads"
-        )
-    return "this Parquet file was not written by unflux"
 
 
 HOUR_US = 3_600_000_000

@@ -80,7 +80,16 @@ class Authority:
         self._recent: dict[int, tuple[float, int]] = {}
         """Time and version of the last fetch of units that change by the clock alone."""
         self._by_clock = [self._changes_by_clock(unit) for unit in range(len(self.kinds))]
+        self.has_v6 = any(one.settings.rdtype == "AAAA" for one in world.services)
+        """Root and top level have IPv6 addresses, too, where the scenario has AAAA at all."""
         self._read_world()
+
+    def is_dual(self, zone: Zone) -> bool:
+        """Whether a zone's fixed name servers have IPv6 addresses: those of AAAA networks do."""
+        if zone.kind in ("root", "tld"):
+            return self.has_v6
+        number = zone.number if zone.kind == "home" else int(self.world.zone_service[zone.number])
+        return self.world.services[number].settings.rdtype == "AAAA"
 
     def _changes_by_clock(self, unit: int) -> bool:
         """Not anew with every query, and without failures that strike one query."""
@@ -176,19 +185,19 @@ class Authority:
         """Root and top level: a referral to the child, or there is no such name."""
         child = self._child(zone, name)
         host, address = _server_of(zone)
-        if name == host and rdtype == dns.rdatatype.A:
+        if name == host and rdtype in self._types_of(zone):
             response.flags |= dns.flags.AA
-            self._add(response.answer, host, "A", TLD_TTL_S, address)
+            self._add_host(response.answer, zone, host, TLD_TTL_S, address, rdtype)
         elif name == zone.apex and rdtype == dns.rdatatype.NS:
             response.flags |= dns.flags.AA
             self._add(response.answer, zone.apex, "NS", TLD_TTL_S, host)
-            self._add(response.additional, host, "A", TLD_TTL_S, address)
+            self._add_host(response.additional, zone, host, TLD_TTL_S, address)
         elif child is None:
             self._negative(response, zone.apex, exists=name in (zone.apex, host))
         elif self.zones[child].kind == "tld":
             server, address = _server_of(self.zones[child])
             self._add(response.authority, child, "NS", TLD_TTL_S, server)
-            self._add(response.additional, server, "A", TLD_TTL_S, address)
+            self._add_host(response.additional, self.zones[child], server, TLD_TTL_S, address)
         elif child in self.registry.removed:
             self._negative(response, zone.apex, exists=False)
         elif child in self.registry.seized:
@@ -220,9 +229,9 @@ class Authority:
             self._add_version(response, version)
             if rcode == "NOERROR" and response.answer:
                 self._add_version(response, delegation, zone.apex)
-        elif name in hosts and rdtype == dns.rdatatype.A:
+        elif name in hosts and rdtype in self._types_of(zone):
             for ttl_s, address in hosts[name]:
-                self._add(response.answer, name, "A", ttl_s, address)
+                self._add_host(response.answer, zone, name, ttl_s, address, rdtype)
         elif name == zone.apex and rdtype == dns.rdatatype.NS:
             self._add_version(response, delegation, zone.apex)
             response.answer, response.authority = response.authority, []
@@ -287,10 +296,14 @@ class Authority:
         return [address for rows in hosts.values() for _, address in rows]
 
     def addresses(self, name: str, now_s: float) -> list[int]:
-        """Addresses that a name has now, as numbers; aliases are not followed."""
-        version = self._version_for(name, dns.rdatatype.A, now_s)
-        rows = self._records(version) if version is not None else []
-        return [int(ip_address(rdata)) for _, _, rdtype, _, rdata in rows if rdtype == "A"]
+        """Addresses that a name has now (A, or else AAAA), as numbers; aliases are not followed."""
+        for wanted in ("A", "AAAA"):
+            version = self._version_for(name, dns.rdatatype.from_text(wanted), now_s)
+            rows = self._records(version) if version is not None else []
+            found = [int(ip_address(rdata)) for _, _, kind, _, rdata in rows if kind == wanted]
+            if found:
+                return found
+        return []
 
     def _add_delegation(self, response: dns.message.Message, apex: str, now_s: float) -> None:
         self._add_version(response, self.delegation_of(apex, now_s), apex)
@@ -304,7 +317,27 @@ class Authority:
         }  # fmt: skip
         for section, owner, rdtype, ttl_s, rdata in self._records(version):
             at = cut if cut and rdtype == "NS" else owner
-            self._add(sections[section], at, rdtype, ttl_s, rdata)
+            if cut and section == ADDITIONAL:
+                self._add_host(response.additional, self.zones[cut], at, ttl_s, rdata)
+            else:
+                self._add(sections[section], at, rdtype, ttl_s, rdata)
+
+    def _types_of(self, zone: Zone) -> tuple[int, ...]:
+        """Types of address that a zone's name servers may have."""
+        return (dns.rdatatype.A, dns.rdatatype.AAAA) if self.is_dual(zone) else (dns.rdatatype.A,)
+
+    def _add_host(
+        self, section: list[dns.rrset.RRset], zone: Zone, host: str, ttl_s: int, address: str,
+        only: int | None = None,
+    ) -> None:  # fmt: skip
+        """Add a name server's address, and its IPv6 twin where it has one: agents have none."""
+        number = int(ip_address(address))
+        own = [("A" if number < 1 << 32 else "AAAA", address)]
+        if self.is_dual(zone) and plan.INFRASTRUCTURE <= number < 1 << 32:
+            own.append(("AAAA", plan.text_of(plan.twin(number))))
+        for rdtype, rdata in own:
+            if only is None or dns.rdatatype.from_text(rdtype) == only:
+                self._add(section, host, rdtype, ttl_s, rdata)
 
     def _add(
         self, section: list[dns.rrset.RRset], owner: str, rdtype: str, ttl_s: int, rdata: str

@@ -85,20 +85,21 @@ class Ring:
 
 
 class Views:
-    """Which files a packet belongs to: by the resolver's address, and by agents' addresses."""
+    """Which files a packet belongs to: by the resolver's addresses, and by agents' addresses."""
 
-    def __init__(self, directory: Path, resolver: str, agents: list[str], *, whole: bool) -> None:
-        self.resolver = socket.inet_aton(resolver)
+    def __init__(
+        self, directory: Path, resolver: list[str], agents: list[str], *, whole: bool
+    ) -> None:
+        self.resolver = {_packed(one) for one in resolver}
         names = [CLIENTS, UPSTREAM, *([ALL] if whole else [])]
         self.files: dict[str, IO[bytes]] = {
             name: (directory / f"{name}.pcap").open("wb") for name in names
         }
         self.agents: dict[bytes, IO[bytes]] = {}
         for agent in agents:
-            family = socket.AF_INET6 if ":" in agent else socket.AF_INET
             path = directory / "agents" / f"{agent.replace(':', '-')}.pcap"
             path.parent.mkdir(exist_ok=True)
-            self.agents[socket.inet_pton(family, agent)] = path.open("wb")
+            self.agents[_packed(agent)] = path.open("wb")
         for file in (*self.files.values(), *self.agents.values()):
             file.write(PCAP_HEAD)
         self.counts = dict.fromkeys(self.files, 0)
@@ -111,11 +112,14 @@ class Views:
             self._put(ALL, record)
         if packet[12:14] == b"\x08\x00":
             source, target = packet[26:30], packet[30:34]
-            view = self._dns_view(packet, source, target)
-            if view:
-                self._put(view, record)
+            protocol, at = packet[23], 14 + (packet[14] & 15) * 4
         else:
             source, target = packet[22:38], packet[38:54]
+            protocol, at = packet[20], 54  # nobody in the lab sends extension headers
+        if protocol in (6, 17):
+            view = self._dns_view(packet[at : at + 4], source, target)
+            if view:
+                self._put(view, record)
         for address in {source, target}:
             if address in self.agents:
                 self.agents[address].write(record)
@@ -124,21 +128,24 @@ class Views:
         self.files[name].write(record)
         self.counts[name] += 1
 
-    def _dns_view(self, packet: bytes, source: bytes, target: bytes) -> str | None:
-        """The side of the resolver that a DNS packet is on."""
-        if self.resolver not in (source, target) or packet[23] not in (6, 17):
+    def _dns_view(self, head: bytes, source: bytes, target: bytes) -> str | None:
+        """The side of the resolver that a DNS packet is on, by its ports."""
+        if len(head) < 4 or not self.resolver & {source, target}:
             return None
-        at = 14 + (packet[14] & 15) * 4
-        ports = struct.unpack_from(">HH", packet, at)
+        ports = struct.unpack(">HH", head)
         if 53 not in ports:
             return None
-        own = ports[0] if source == self.resolver else ports[1]
+        own = ports[0] if source in self.resolver else ports[1]
         return CLIENTS if own == 53 else UPSTREAM
 
     def close(self) -> None:
         """End the files."""
         for file in (*self.files.values(), *self.agents.values()):
             file.close()
+
+
+def _packed(address: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 
 def main(path: str) -> int:

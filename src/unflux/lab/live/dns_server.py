@@ -19,8 +19,8 @@ import dns.message
 
 from unflux.lab.live.authority import SINKHOLE, Authority
 from unflux.lab.live.roles import Network, Roles
-from unflux.lab.live.sockets import WildcardUdp, number_of, wildcard_tcp
-from unflux.lab.model.plan import text_of
+from unflux.lab.live.sockets import WildcardUdp, is_v6, number_of, wildcard_tcp
+from unflux.lab.model.plan import canonical, text_of, twin
 
 MAX_PENDING = 4_096
 """Forwarded questions that wait for the mothership; more are dropped, as a small device would."""
@@ -48,14 +48,18 @@ class DnsServers:
         self.authority, self.roles, self.now = authority, roles, now
         self.counts = {"answered": 0, "forwarded": 0, "silent": 0, "malformed": 0, "dropped": 0}
         self.pending: dict[int, Forwarded] = {}
+        self.udp: dict[bool, WildcardUdp] = {}
+        """By whether it is IPv6's."""
+        self.upstream: dict[bool, WildcardUdp] = {}
         self._open: list[WildcardUdp | asyncio.Server] = []
 
     async def start(self) -> None:
-        """Open the sockets."""
-        self.udp = WildcardUdp(53, self._on_query)
-        self.upstream = WildcardUdp(0, self._on_reply)
-        tcp = await asyncio.start_server(self._on_connection, sock=wildcard_tcp(53))
-        self._open = [self.udp, self.upstream, tcp]
+        """Open the sockets, of both families."""
+        for v6 in (False, True):
+            self.udp[v6] = WildcardUdp(53, self._on_query, v6=v6)
+            self.upstream[v6] = WildcardUdp(0, self._on_reply, v6=v6)
+            tcp = await asyncio.start_server(self._on_connection, sock=wildcard_tcp(53, v6=v6))
+            self._open += [self.udp[v6], self.upstream[v6], tcp]
 
     def close(self) -> None:
         """Close them."""
@@ -64,6 +68,7 @@ class DnsServers:
 
     def respond(self, payload: bytes, address: int) -> dns.message.Message | None:
         """The answer of a host that serves zones itself; None when it is silent."""
+        address = canonical(address)
         served = self.roles.zones_at(address)
         if not served:
             return None
@@ -88,7 +93,12 @@ class DnsServers:
             self.counts["silent"] += 1
             return
         self.counts["answered"] += 1
-        self.udp.send(_udp_wire(response), address, sender)
+        self._send(self.udp, _udp_wire(response), address, sender)
+
+    def _send(
+        self, sockets: dict[bool, WildcardUdp], payload: bytes, source: int, to: tuple[str, int]
+    ) -> None:
+        sockets[is_v6(source)].send(payload, source, to)
 
     def _forwards(self, payload: bytes, address: int) -> Network | None:
         if not self.roles.is_agent(address):
@@ -114,8 +124,8 @@ class DnsServers:
         self.pending[number] = Forwarded(
             agent, asker, payload[:2], network.mothership, time.monotonic()
         )
-        to = (text_of(network.mothership), 53)
-        self.upstream.send(number.to_bytes(2) + payload[2:], agent, to)
+        to = (text_of(_of_family(network.mothership, agent)), 53)
+        self._send(self.upstream, number.to_bytes(2) + payload[2:], agent, to)
 
     def _expire(self) -> None:
         late = time.monotonic() - PENDING_S
@@ -125,9 +135,11 @@ class DnsServers:
     def _on_reply(self, payload: bytes, address: int, sender: tuple[str, int]) -> None:
         """The mothership answered an agent: pass it on as the agent's own."""
         waiting = self.pending.get(int.from_bytes(payload[:2]))
-        if waiting and waiting.agent == address and number_of(sender[0]) == waiting.mothership:
+        if not waiting or waiting.agent != address:
+            return
+        if canonical(number_of(sender[0])) == waiting.mothership:
             del self.pending[int.from_bytes(payload[:2])]
-            self.udp.send(waiting.message_id + payload[2:], address, waiting.asker)
+            self._send(self.udp, waiting.message_id + payload[2:], address, waiting.asker)
 
     async def _on_connection(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -149,7 +161,8 @@ class DnsServers:
             network = self._forwards(payload, address)
             if network:
                 self.counts["forwarded"] += 1
-                return await ask_tcp(payload, text_of(network.mothership), text_of(address))
+                mothership = _of_family(network.mothership, address)
+                return await ask_tcp(payload, text_of(mothership), text_of(address))
             response = self.respond(payload, address)
         except dns.exception.DNSException:
             self.counts["malformed"] += 1
@@ -159,6 +172,11 @@ class DnsServers:
             return None
         self.counts["answered"] += 1
         return response.to_wire(max_size=65_535)
+
+
+def _of_family(host: int, other: int) -> int:
+    """The address by which a host of the lab's own network is reached from another one."""
+    return twin(host) if is_v6(other) else host
 
 
 def _udp_wire(response: dns.message.Message) -> bytes:

@@ -19,7 +19,7 @@ class Recorder:
     def __init__(
         self,
         directory: Path,
-        resolver: str,
+        resolver: list[str],
         agents: list[str] | None = None,
         *,
         whole: bool = False,

@@ -11,7 +11,7 @@ from pathlib import Path
 from unflux.errors import Unavailable, UnfluxError
 from unflux.lab.live import namespace
 from unflux.lab.live.authority import ROOT_SERVER
-from unflux.lab.model.plan import text_of
+from unflux.lab.model.plan import LAB_V4, LAB_V6, text_of, twin
 from unflux.lab.synth.play import RESOLVERS_FROM
 
 RESOLVER = RESOLVERS_FROM
@@ -60,9 +60,12 @@ def find_unbound() -> str:
     return found
 
 
-def compose_config(files: ResolverFiles, tlds: tuple[str, ...], speed: float) -> str:
+def compose_config(
+    files: ResolverFiles, tlds: tuple[str, ...], speed: float, *, v6: bool = False
+) -> str:
     """unbound.conf: nothing but the lab's root, nothing rewritten, everything told to dnstap."""
-    address = text_of(RESOLVER)
+    addresses = [text_of(RESOLVER), *([text_of(twin(RESOLVER))] if v6 else [])]
+    own = "\n".join(f"  interface: {one}\n  outgoing-interface: {one}" for one in addresses)
     # test. is answered locally by default (RFC 6761): here it is a zone like others.
     opened = "\n".join(f'  local-zone: "{tld}" nodefault' for tld in tlds)
     modules = "respip iterator" if files.rpz else "iterator"
@@ -76,10 +79,10 @@ def compose_config(files: ResolverFiles, tlds: tuple[str, ...], speed: float) ->
   logfile: ""
   verbosity: 0
   num-threads: 1
-  interface: {address}
-  outgoing-interface: {address}
-  access-control: 198.18.0.0/15 allow
-  do-ip6: no
+{own}
+  access-control: {LAB_V4} allow
+  access-control: {LAB_V6} allow
+  do-ip6: {"yes" if v6 else "no"}
   do-not-query-localhost: no
   module-config: "{modules}"
   root-hints: "{files.directory / "root.hints"}"
@@ -108,12 +111,15 @@ dnstap:
 {policy}"""
 
 
-def write_files(files: ResolverFiles, tlds: tuple[str, ...], speed: float) -> None:
-    """Write what unbound reads."""
-    root = text_of(ROOT_SERVER)
-    hints = f". 3600000 IN NS a.root.\na.root. 3600000 IN A {root}\n"
+def write_files(
+    files: ResolverFiles, tlds: tuple[str, ...], speed: float, *, v6: bool = False
+) -> None:
+    """Write what unbound reads; with `v6` it asks servers over IPv6, too."""
+    hints = f". 3600000 IN NS a.root.\na.root. 3600000 IN A {text_of(ROOT_SERVER)}\n"
+    if v6:
+        hints += f"a.root. 3600000 IN AAAA {text_of(twin(ROOT_SERVER))}\n"
     (files.directory / "root.hints").write_text(hints)
-    files.config.write_text(compose_config(files, tlds, speed))
+    files.config.write_text(compose_config(files, tlds, speed, v6=v6))
 
 
 class Resolver:

@@ -13,19 +13,6 @@ from unflux.lab.synth.truth import Events
 BACK_ENDS_FROM = plan.INFRASTRUCTURE + (1 << 13) + 8_000
 """Content servers behind a mothership beyond its own; a hundred addresses are there."""
 
-V6_TWINS = int(plan.LAB_V6[0])
-"""Infrastructure and clients have an IPv6 address, too: this plus their IPv4 address."""
-
-
-def twin(address: int) -> int:
-    """The IPv6 address of a host of the lab's own network, by its IPv4 address."""
-    return V6_TWINS + address
-
-
-def canonical(address: int) -> int:
-    """A host by its IPv4 address, whichever of the two was used."""
-    return address - V6_TWINS if V6_TWINS <= address < V6_TWINS + (1 << 32) else address
-
 
 @dataclass(slots=True)
 class Network:

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from unflux.lab.model.plan import LAB_V4, LAB_V6
 
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
+IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
+IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
 MAX_DATAGRAM = 65_535
 BATCH = 64
 """Datagrams read before other tasks get their turn."""
-PKTINFO = struct.Struct("=I4s4s")
+PKTINFO, PKTINFO_V6 = struct.Struct("=I4s4s"), struct.Struct("=16sI")
 
 OnDatagram = Callable[[bytes, int, tuple[str, int]], None]
 """(payload, lab address it came to, sender)."""
@@ -41,20 +43,31 @@ def number_of(text: str) -> int:
     return int.from_bytes(socket.inet_pton(family, text))
 
 
-class WildcardUdp:
-    """UDP on every lab address at once."""
+def is_v6(address: int) -> bool:
+    """Which family a number is of: the lab has no IPv6 address as small as an IPv4 one."""
+    return address >= 1 << 32
 
-    def __init__(self, port: int, on_datagram: OnDatagram) -> None:
-        self.on_datagram = on_datagram
+
+class WildcardUdp:
+    """UDP on every lab address of a family at once."""
+
+    def __init__(self, port: int, on_datagram: OnDatagram, *, v6: bool = False) -> None:
+        self.on_datagram, self.v6 = on_datagram, v6
         self.n_unsent = 0
         """Answers that the kernel did not take (full buffer): lost, as on a busy link."""
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.level, self.kind = (
+            (socket.IPPROTO_IPV6, IPV6_PKTINFO) if v6 else (socket.IPPROTO_IP, IP_PKTINFO)
+        )
+        self.socket = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
         # The resolver holds its own address on the same port.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self.socket.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        self.socket.setsockopt(self.level, IPV6_RECVPKTINFO if v6 else IP_PKTINFO, 1)
+        if v6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         self.socket.setblocking(False)
-        self.socket.bind(("0.0.0.0", port))  # noqa: S104  the sealed namespace has only the lab
+        # The sealed namespace has only the lab.
+        self.socket.bind(("::" if v6 else "0.0.0.0", port))  # noqa: S104
         self.port: int = self.socket.getsockname()[1]
         asyncio.get_running_loop().add_reader(self.socket, self._read)
 
@@ -67,15 +80,19 @@ class WildcardUdp:
             except OSError:
                 continue  # an ICMP error of an earlier answer
             for level, kind, data in control:
-                if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
-                    _, _, destination = PKTINFO.unpack_from(data)
-                    self.on_datagram(payload, int.from_bytes(destination), sender)
+                if (level, kind) == (self.level, self.kind):
+                    destination = (PKTINFO_V6 if self.v6 else PKTINFO).unpack_from(data)
+                    address = int.from_bytes(destination[0 if self.v6 else 2])
+                    self.on_datagram(payload, address, sender[:2])
 
     def send(self, payload: bytes, source: int, to: tuple[str, int]) -> None:
         """Send from one of the lab's addresses."""
-        info = PKTINFO.pack(0, source.to_bytes(4), b"\0" * 4)
+        if self.v6:
+            info = PKTINFO_V6.pack(source.to_bytes(16), 0)
+        else:
+            info = PKTINFO.pack(0, source.to_bytes(4), b"\0" * 4)
         try:
-            self.socket.sendmsg([payload], [(socket.IPPROTO_IP, IP_PKTINFO, info)], 0, to)
+            self.socket.sendmsg([payload], [(self.level, self.kind, info)], 0, to)
         except OSError:
             self.n_unsent += 1
 

@@ -89,7 +89,10 @@ class Stage:
             None if options.dnstap else DnstapFile(self.dnstap_socket, options.out / "dnstap.fstrm")
         )
         self.recorder = Recorder(
-            options.out, text_of(RESOLVER), options.agents, whole=options.whole
+            options.out,
+            [text_of(RESOLVER), text_of(plan.twin(RESOLVER))],
+            options.agents,
+            whole=options.whole,
         )
         self._stub: Stub | None = None
         self.on_slice: Callable[[float, float], None] = lambda _from_s, _to_s: None
@@ -137,7 +140,9 @@ class Stage:
         await self.web.start()
         if self.dnstap:
             await self.dnstap.start()
-        write_files(self.resolver.files, self.world.tlds, self.options.speed)
+        write_files(
+            self.resolver.files, self.world.tlds, self.options.speed, v6=self.authority.has_v6
+        )
         await self.resolver.start()
         self._stub = Stub(text_of(RESOLVER))
 

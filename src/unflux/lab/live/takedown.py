@@ -82,12 +82,14 @@ class Takedowns:
             raise ValueError(f"a take-down is watched for 1 to {MAX_WATCH_S:g} s")
         network = self.network(name)
         named = next(one for one in self.stage.world.named if one.service == network.service)
-        before = await self._watch(named.name, BEFORE_S)
+        rdtype = self.stage.world.services[network.service].settings.rdtype
+        rdtype = "AAAA" if rdtype == "AAAA" else "A"  # with HTTPS hints come addresses, too
+        before = await self._watch(named.name, rdtype, BEFORE_S)
         at_s = time.time()
         targets = self.kinds[what](network, named.name)
         event = {"event": "takedown", "network": network.name, "what": what, "targets": targets}
         self.tell(event)
-        after = await self._watch(named.name, watch_s)
+        after = await self._watch(named.name, rdtype, watch_s)
         back_s = back_after(after, at_s)
         self.tell({
             "event": "recovered" if back_s is not None else "gone",
@@ -106,20 +108,20 @@ class Takedowns:
             "back_after_s": back_s,
         }
 
-    async def _watch(self, name: str, seconds: float) -> list[Probe]:
+    async def _watch(self, name: str, rdtype: str, seconds: float) -> list[Probe]:
         """Ask again and again, each time as another client; slow failures do not stop the clock."""
         until, tasks, number = time.time() + seconds, [], 0
         while time.time() < until:
             tasks.append(
-                asyncio.create_task(self._probe(name, CLIENTS_FROM + 7_000 + number % 900))
+                asyncio.create_task(self._probe(name, rdtype, CLIENTS_FROM + 7_000 + number % 900))
             )
             number += 1
             await asyncio.sleep(PROBE_EVERY_S)
         return list(await asyncio.gather(*tasks))
 
-    async def _probe(self, name: str, client: int) -> Probe:
+    async def _probe(self, name: str, rdtype: str, client: int) -> Probe:
         at_s = time.time()
-        answer = await self.stage.stub.resolve(name, client, timeout_s=PROBE_TIMEOUT_S)
+        answer = await self.stage.stub.resolve(name, client, rdtype, PROBE_TIMEOUT_S)
         if not answer.addresses:
             return Probe(at_s, False)
         got = await fetch(answer.addresses[0], name, "/", client, PROBE_TIMEOUT_S)

@@ -13,9 +13,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from unflux.errors import Unavailable
-from unflux.lab.live.roles import Network, Roles, canonical, twin
+from unflux.lab.live.roles import Network, Roles
 from unflux.lab.live.sockets import is_lab_address, number_of, wildcard_tcp
-from unflux.lab.model.plan import text_of
+from unflux.lab.model.plan import canonical, text_of, twin
 
 try:
     import aiohttp

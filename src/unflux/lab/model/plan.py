@@ -134,6 +134,17 @@ def write_tables(directory: Path) -> None:
     )
 
 
+def twin(address: int) -> int:
+    """The IPv6 address of a host of the lab's own network, by its IPv4 address."""
+    return int(LAB_V6[0]) + address
+
+
+def canonical(address: int) -> int:
+    """A host by its IPv4 address, whichever of the two was used."""
+    first = int(LAB_V6[0])
+    return address - first if first <= address < first + (1 << 32) else address
+
+
 @functools.lru_cache(1 << 18)
 def text_of(address: int) -> str:
     """An address in presentation form."""

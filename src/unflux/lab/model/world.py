@@ -500,7 +500,8 @@ class World:
             )  # fmt: skip
             glue.append(
                 Record(
-                    ADDITIONAL, host, self.rdtypes.number("A"), one.ns_ttl_s,
+                    ADDITIONAL, host, self.rdtypes.number("A" if address < 1 << 32 else "AAAA"),
+                    one.ns_ttl_s,
                     self.rdata.number(plan.text_of(address)),
                 )
             )  # fmt: skip
