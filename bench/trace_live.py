@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """`unflux trace` on live captures: every agent of a lab run, by how much of it was seen.
 
-`trace_live.py [SECONDS] [DIRECTORY TO KEEP]`: 80 clients and four networks (pages, pages over two
-agents, DNS alone, both), at speed 60. For each agent that passed something on, the first upstream
-that is named is held against the truth: the mothership, a back end, or (with two agents in a row)
-another agent of the network. Hosts that are no proxies: clients and plain web servers.
+`trace_live.py [SECONDS] [DIRECTORY TO KEEP]`: 80 clients and six networks (pages plain and over
+TLS, each over one agent and over two; DNS alone; DNS and pages), at speed 60. For each agent that
+passed something on, the first upstream that is named is held against the truth: the mothership, a
+back end, or (with two agents in a row) another agent. Hosts that are no proxies: clients, the
+resolver, name servers, plain web servers.
+
+`trace_live.py --judge DIRECTORY`: the same for a run that was kept.
 """
 
 from __future__ import annotations
@@ -49,16 +52,20 @@ def scenario(list_size: int = 12, visits: int = 600) -> str:
     parts = ['title = "for the trace"\nclients = 80\n']
     for name, preset, more in (
         ("pages", "pharma", "ttl_s = 180\n"),
+        ("tls", "pharma", "ttl_s = 180\ntls = true\n"),
         ("chain", "rock", "hops = 2\nttl_s = 180\nrotation_s = 180\n"),
+        ("tlschain", "rock", "hops = 2\nttl_s = 180\nrotation_s = 180\ntls = true\n"),
         ("names", "ns_only", "ns_count = 3\n"),
         ("both", "double", "ns_count = 3\nttl_s = 180\n"),
     ):
         parts.append(
             SERVICE.format(name=name, preset=preset, list_size=list_size, visits=visits) + more
         )
-    parts.append(
-        '[[service]]\nname = "plain"\npreset = "static"\ndomains = 5\nvisits_per_h = 600\n'
-    )
+    for name, tls in (("plain", "false"), ("secure", "true")):
+        parts.append(
+            f'[[service]]\nname = "{name}"\npreset = "static"\ndomains = 5\n'
+            f"visits_per_h = 600\ntls = {tls}\n"
+        )
     return "".join(parts)
 
 
