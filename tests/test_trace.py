@@ -74,9 +74,17 @@ def test_an_agent_that_ends_tls_and_takes_its_time_is_found(tmp_path: Path) -> N
     assert found.upstreams[0].median_delay_ms > 100
 
 
-@pytest.mark.parametrize("make", [traffic.with_database, traffic.with_lookups])
-def test_a_server_that_asks_others_for_its_own_ends_is_no_proxy(make, tmp_path: Path) -> None:
-    assert traced(busy_with(make, 4), tmp_path / "x.pcap").verdict == NOT_FOUND
+OTHERS = (
+    traffic.with_database, traffic.with_lookups, traffic.resolver, traffic.browser, traffic.peer,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("make", OTHERS)
+def test_who_asks_others_for_ends_of_its_own_is_no_proxy(make, tmp_path: Path) -> None:
+    found = traced(busy_with(make, 4), tmp_path / "x.pcap")
+    assert found.verdict == NOT_FOUND
+    assert found.candidates > 2
+    assert ("resolves names" in found.reason) == (make is traffic.resolver)
 
 
 def test_a_flood_of_requests_is_looked_at_in_part(monkeypatch, tmp_path: Path) -> None:

@@ -140,6 +140,9 @@ def _candidates(
     near &= (one < 0) | (other < 0) | (one == other)
     one, other = inbound.question[place], outbound.question[out]
     near &= (one < 0) | (other < 0) | (one == other)
+    # A resolver is asked for recursion and asks others without: that is no passing on.
+    one, other = inbound.recursion[place], outbound.recursion[out]
+    near &= (one < 0) | (other < 0) | (one == other)
     near &= (inbound.role[place] == DNS) == (outbound.role[out] == DNS)
     return out[near], place[near]
 

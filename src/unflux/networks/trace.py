@@ -273,7 +273,16 @@ def _reason(found: _Found, agent: str) -> str:
         return "nobody asks it for anything in the captures: there is nothing to pass on"
     if not found.n_outbound:
         return "it asks nobody in the captures: what it serves, it has itself"
+    if _resolves(found.host):
+        return "it resolves names: it asks name servers itself what it is asked to find out"
     return "no other host is asked when it is asked, more often than by chance"
+
+
+def _resolves(host: Host) -> bool:
+    """Asked for recursion, and asks without: a recursive resolver, which passes nothing on."""
+    inbound, recursion = np.asarray(host.exchanges.inbound, bool), host.exchanges.recursion
+    asked, asks = recursion[inbound & (recursion >= 0)], recursion[~inbound & (recursion >= 0)]
+    return len(asked) > 0 and len(asks) > 0 and asked.mean() > 0.5 > asks.mean()
 
 
 def _blind_spots(found: _Found) -> list[str]:
