@@ -138,13 +138,18 @@ def test_candidate_pairs_have_exact_counts() -> None:
     node, code = rng.integers(0, 30, 2_000), rng.integers(0, 60, 2_000)
     incidence = Incidence.of(node, code, np.ones(2_000, np.int64), 30)
     sets = {n: set(code[node == n].tolist()) for n in range(30)}
+    # An address counts for less the more nodes have it: by ln(1 + nodes / those with it).
+    holders = {c: len(set(node[code == c].tolist())) for c in range(60)}
     pairs = pairs_of(incidence)
     assert len(pairs) > 50
     for place, (a, b) in enumerate(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True)):
         common = sets[a] & sets[b]
         assert pairs.common[place] == len(common)
-        assert pairs.weight_a[place] == sum(((node == a) & (code == one)).sum() for one in common)
-        assert pairs.weight_b[place] == sum(((node == b) & (code == one)).sum() for one in common)
+        for one, value in ((a, pairs.value_a[place]), (b, pairs.value_b[place])):
+            worth = [
+                ((node == one) & (code == c)).sum() * math.log1p(30 / holders[c]) for c in common
+            ]
+            assert value == pytest.approx(sum(worth))
 
 
 def test_pairs_stay_few_on_an_address_that_everybody_has() -> None:
@@ -157,7 +162,7 @@ def test_pairs_stay_few_on_an_address_that_everybody_has() -> None:
 # ----------------------------------------------------------------------------------- clustering
 
 
-@pytest.mark.parametrize("kind", ["whole", "partitioned", "overlapping"])
+@pytest.mark.parametrize("kind", ["whole", "partitioned", "overlapping", "hubs"])
 @pytest.mark.parametrize("seed", range(3))
 def test_planted_networks_are_found_ahead_of_the_baseline(kind: str, seed: int) -> None:
     incidence, truth = planted(seed + 100, kind)
