@@ -156,6 +156,25 @@ def roles_of(capture: Capture, agent: str, behind: set[str]) -> str:
     return " and ".join(ROLES[one] for one in sorted(set(out.role[theirs].tolist())))
 
 
+def chains(path: Path, truth: Truth) -> Counter[str]:
+    """Networks with two agents in a row, the captures of all their agents together → outcomes:
+    the path ends at a host behind, and those agents are called next hops that are ones."""
+    found: Counter[str] = Counter()
+    for network, agents in truth.agents.items():
+        if "chain" not in network:
+            continue
+        with tempfile.TemporaryDirectory(prefix="unflux-bench-") as temporary:
+            own = split(path, agents, Path(temporary))
+            captures = read_captures(list(own.values()))
+            for agent in sorted(own):
+                result = trace(captures, agent)
+                hops = {one.address for one in result.upstreams if one.next_hop}
+                passing = {one.address for one in result.upstreams if one.address in agents}
+                right = result.path[-1] in truth.behind[network] and hops == passing
+                found["right" if right else "wrong" if result.upstreams else "not found"] += 1
+    return found
+
+
 def by_length(path: Path, truth: Truth) -> dict[int, Counter[str]]:
     """The first so many exchanges of each agent with those behind it → outcomes."""
     agents = set().union(*truth.agents.values())
@@ -216,6 +235,9 @@ def show(folder: Path) -> None:
     print("| hosts | right | wrong | not found |\n| --- | --- | --- | --- |")
     for what, counts in sorted(judge(path, truth, others(path, truth)).items()):
         print(f"| {what} | {counts['right']} | {counts['wrong']} | {counts['not found']} |")
+    counts = chains(path, truth)
+    what = "agents in a row, captures of all together"
+    print(f"| {what} | {counts['right']} | {counts['wrong']} | {counts['not found']} |")
     for n, counts in sorted(by_length(path, truth).items()):
         what = f"agents, until their exchange {n}"
         print(f"| {what} | {counts['right']} | {counts['wrong']} | {counts['not found']} |")
