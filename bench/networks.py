@@ -2,7 +2,7 @@
 """Clusters of names: are they right, and how long does a million names take?
 
 `networks.py --suite DIRECTORY` (of `unflux lab synth`): B-cubed against the lab's truth.
-`networks.py --planted [SEEDS]`: whole, partitioned and overlapping pools (`tests/planted.py`).
+`networks.py --planted [SEEDS]`: whole, partitioned, overlapping pools; hubs (`tests/planted.py`).
 `networks.py [NAMES] [SIGHTINGS]`: speed. Networks of 1 to 3,000 names (Zipf-like), each with a pool
 of 40 to 400 addresses, a fifth of them lent to others; every name has one answer of ten out of a
 part of its network's pool. What is measured is from rows of sightings
@@ -95,7 +95,7 @@ def pools(n_seeds: int) -> None:
     """Means and worst F1 over seeds, ours and the baseline's."""
     print("| pools | runs | mean F1 | worst F1 | baseline, mean | baseline, best |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for kind in ("whole", "partitioned", "overlapping"):
+    for kind in ("whole", "partitioned", "overlapping", "hubs"):
         ours, theirs = [], []
         for seed in range(1_000, 1_000 + n_seeds):  # tuned on others
             incidence, truth = planted_pools(seed, kind)

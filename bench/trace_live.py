@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """`unflux trace` on live captures: every agent of a lab run, by how much of it was seen.
 
-`trace_live.py [SECONDS] [DIRECTORY TO KEEP]`: 80 clients and four networks (pages, pages over two
-agents, DNS alone, both), at speed 60. For each agent that passed something on, the first upstream
-that is named is held against the truth: the mothership, a back end, or (with two agents in a row)
-another agent of the network. Hosts that are no proxies: clients and plain web servers.
+`trace_live.py [SECONDS] [DIRECTORY TO KEEP]`: 80 clients and six networks (pages plain and over
+TLS, each over one agent and over two; DNS alone; DNS and pages), at speed 60. For each agent that
+passed something on, the first upstream that is named is held against the truth: the mothership, a
+back end, or (with two agents in a row) another agent. Hosts that are no proxies: clients, the
+resolver, name servers, plain web servers.
+
+`trace_live.py --judge DIRECTORY`: the same for a run that was kept.
 """
 
 from __future__ import annotations
@@ -22,10 +25,11 @@ import numpy as np
 
 from unflux.lab.live.session import Lab, LabOptions
 from unflux.lab.live.story import read_packets
-from unflux.networks.exchanges import host_of
+from unflux.networks.exchanges import ROLES, host_of
 from unflux.networks.packets import Capture, read_captures
 from unflux.networks.trace import Trace, trace
 
+RESOLVER = "198.19.255.164"
 SERVICE = """
 [[service]]
 name = "{name}"
@@ -49,16 +53,20 @@ def scenario(list_size: int = 12, visits: int = 600) -> str:
     parts = ['title = "for the trace"\nclients = 80\n']
     for name, preset, more in (
         ("pages", "pharma", "ttl_s = 180\n"),
+        ("tls", "pharma", "ttl_s = 180\ntls = true\n"),
         ("chain", "rock", "hops = 2\nttl_s = 180\nrotation_s = 180\n"),
+        ("tlschain", "rock", "hops = 2\nttl_s = 180\nrotation_s = 180\ntls = true\n"),
         ("names", "ns_only", "ns_count = 3\n"),
         ("both", "double", "ns_count = 3\nttl_s = 180\n"),
     ):
         parts.append(
             SERVICE.format(name=name, preset=preset, list_size=list_size, visits=visits) + more
         )
-    parts.append(
-        '[[service]]\nname = "plain"\npreset = "static"\ndomains = 5\nvisits_per_h = 600\n'
-    )
+    for name, tls in (("plain", "false"), ("secure", "true")):
+        parts.append(
+            f'[[service]]\nname = "{name}"\npreset = "static"\ndomains = 5\n'
+            f"visits_per_h = 600\ntls = {tls}\n"
+        )
     return "".join(parts)
 
 
@@ -118,23 +126,52 @@ def outcome_of(found: Trace, behind: set[str]) -> str:
     return "right" if found.upstreams[0].address in behind else "wrong"
 
 
-def judge(path: Path, truth: Truth, clients: set[str], plain: set[str]) -> dict[str, Counter[str]]:
-    """Class of hosts → outcomes."""
+def judge(path: Path, truth: Truth, others: dict[str, str]) -> dict[str, Counter[str]]:
+    """Class of hosts → outcomes; `others` are hosts that are no agents, and of which kind."""
     agents = set().union(*truth.agents.values())
     found: dict[str, Counter[str]] = defaultdict(Counter)
     with tempfile.TemporaryDirectory(prefix="unflux-bench-") as temporary:
-        for host, own in sorted(split(path, agents | clients | plain, Path(temporary)).items()):
+        for host, own in sorted(split(path, agents | set(others), Path(temporary)).items()):
             captures = read_captures([own])
             if host not in agents:
-                kind = "clients" if host in clients else "plain web servers"
-                found[kind][outcome_of(trace(captures, host), set())] += 1
+                found[others[host]][outcome_of(trace(captures, host), set())] += 1
                 continue
             behind = truth.upstreams_of(host)
             n = len(times_upstream(captures[0], host, behind))
             low = max((one for one in CLASSES if n >= one), default=0)
-            kind = f"agents, {low} exchanges or more" if low else "agents, fewer than 10"
+            kind = f"with {low} exchanges or more" if low else "with fewer than 10"
             if n:
-                found[kind][outcome_of(trace(captures, host), behind)] += 1
+                result = trace(captures, host)
+                found[f"agents {kind}"][outcome_of(result, behind)] += 1
+                role = roles_of(captures[0], host, behind)
+                found[f"{role} agents {kind}"][outcome_of(result, behind)] += 1
+    return found
+
+
+def roles_of(capture: Capture, agent: str, behind: set[str]) -> str:
+    """What an agent passes on, in words."""
+    host = host_of(capture.packets, agent)
+    out = host.exchanges.take(~np.asarray(host.exchanges.inbound, bool))
+    theirs = np.array([host.addresses[int(one)] in behind for one in out.remote], bool)
+    return " and ".join(ROLES[one] for one in sorted(set(out.role[theirs].tolist())))
+
+
+def chains(path: Path, truth: Truth) -> Counter[str]:
+    """Networks with two agents in a row, the captures of all their agents together → outcomes:
+    the path ends at a host behind, and those agents are called next hops that are ones."""
+    found: Counter[str] = Counter()
+    for network, agents in truth.agents.items():
+        if "chain" not in network:
+            continue
+        with tempfile.TemporaryDirectory(prefix="unflux-bench-") as temporary:
+            own = split(path, agents, Path(temporary))
+            captures = read_captures(list(own.values()))
+            for agent in sorted(own):
+                result = trace(captures, agent)
+                hops = {one.address for one in result.upstreams if one.next_hop}
+                passing = {one.address for one in result.upstreams if one.address in agents}
+                right = result.path[-1] in truth.behind[network] and hops == passing
+                found["right" if right else "wrong" if result.upstreams else "not found"] += 1
     return found
 
 
@@ -153,15 +190,19 @@ def by_length(path: Path, truth: Truth) -> dict[int, Counter[str]]:
     return found
 
 
-def others(path: Path, truth: Truth) -> tuple[set[str], set[str]]:
-    """Clients that fetched pages, and web servers that are nobody's agents."""
+def others(path: Path, truth: Truth) -> dict[str, str]:
+    """Hosts that are no agents: clients, plain servers of pages and names, the resolver."""
     everybody = truth.hosts | set().union(*truth.agents.values())
-    clients, servers = set(), set()
+    found = {RESOLVER: "the resolver"}
     for packet in read_packets(path):
-        if packet.ports[1] == 80 and packet.payload and packet.source not in everybody:
-            clients.add(packet.source)
-            servers |= {packet.target} - everybody
-    return clients, servers
+        if packet.payload and packet.source not in everybody | {RESOLVER}:
+            if packet.ports[1] in (80, 443):
+                found[packet.source] = "clients"
+                if packet.target not in everybody:
+                    found[packet.target] = "plain web servers"
+            elif packet.ports[0] == 53:
+                found[packet.source] = "name servers"
+    return found
 
 
 def play(folder: Path, seconds: float) -> None:
@@ -174,22 +215,32 @@ def play(folder: Path, seconds: float) -> None:
 
 def main() -> None:
     """Play, judge, print."""
+    if sys.argv[1:2] == ["--judge"]:
+        show(Path(sys.argv[2]))
+        return
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 120.0
     with tempfile.TemporaryDirectory(prefix="unflux-bench-") as temporary:
         folder = Path(sys.argv[2] if len(sys.argv) > 2 else temporary)
         folder.mkdir(exist_ok=True)
         play(folder, seconds)
-        events = [
-            json.loads(line) for line in (folder / "lab/truth.ndjson").read_text().splitlines()
-        ]
-        truth = Truth(events)
-        path = folder / "lab/all.pcap"
-        print("| hosts | right | wrong | not found |\n| --- | --- | --- | --- |")
-        for what, counts in sorted(judge(path, truth, *others(path, truth)).items()):
-            print(f"| {what} | {counts['right']} | {counts['wrong']} | {counts['not found']} |")
-        for n, counts in sorted(by_length(path, truth).items()):
-            what = f"agents, until their exchange {n}"
-            print(f"| {what} | {counts['right']} | {counts['wrong']} | {counts['not found']} |")
+        show(folder)
+
+
+def show(folder: Path) -> None:
+    """Judge a run and print."""
+    truth = Truth(
+        [json.loads(line) for line in (folder / "lab/truth.ndjson").read_text().splitlines()]
+    )
+    path = folder / "lab/all.pcap"
+    print("| hosts | right | wrong | not found |\n| --- | --- | --- | --- |")
+    for what, counts in sorted(judge(path, truth, others(path, truth)).items()):
+        print(f"| {what} | {counts['right']} | {counts['wrong']} | {counts['not found']} |")
+    counts = chains(path, truth)
+    what = "agents in a row, captures of all together"
+    print(f"| {what} | {counts['right']} | {counts['wrong']} | {counts['not found']} |")
+    for n, counts in sorted(by_length(path, truth).items()):
+        what = f"agents, until their exchange {n}"
+        print(f"| {what} | {counts['right']} | {counts['wrong']} | {counts['not found']} |")
 
 
 if __name__ == "__main__":

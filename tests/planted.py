@@ -15,10 +15,13 @@ def planted(seed: int, kind: str, n_networks: int = 20, k: int = 10) -> tuple[In
     `partitioned`: each name sees a stable 30 to 70 % of the pool (FluXOR 2008: 10-83 % overlap).
     `overlapping`: every second network and the one before have 10 to 40 % of the smaller pool in
     common, and all have some hosts of a stock that everybody infects.
+    `hubs`: half of all names have a sinkhole, a parking or a delivery network's address in every
+    third answer, of eight that there are.
     """
     rng = np.random.default_rng(seed)
     common = rng.choice(UNIVERSE, 2_000, replace=False)
     before = common
+    hubs = np.arange(UNIVERSE, UNIVERSE + 8)
     nodes, codes, truth = [], [], []
     for network in range(n_networks):
         size = int(rng.integers(40, 400))
@@ -34,7 +37,10 @@ def planted(seed: int, kind: str, n_networks: int = 20, k: int = 10) -> tuple[In
             if kind == "partitioned":
                 view = rng.choice(pool, max(k, int(size * rng.uniform(0.3, 0.7))), replace=False)
             for _ in range(int(rng.integers(1, 12))):
-                codes.append(rng.choice(view, k, replace=False))
+                drawn = rng.choice(view, k, replace=False)
+                if kind == "hubs" and len(truth) % 2 and rng.random() < 1 / 3:
+                    drawn[: k // 4] = hubs[rng.choice(len(hubs), k // 4, replace=False)]
+                codes.append(drawn)
                 nodes.append(np.full(k, len(truth)))
             truth.append(network)
     node, code = np.concatenate(nodes), np.concatenate(codes)

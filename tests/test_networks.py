@@ -28,6 +28,7 @@ from unflux.networks import (
     Networks,
     baseline,
     clusters,
+    curves,
     find_networks,
     identity,
     overlap,
@@ -138,13 +139,18 @@ def test_candidate_pairs_have_exact_counts() -> None:
     node, code = rng.integers(0, 30, 2_000), rng.integers(0, 60, 2_000)
     incidence = Incidence.of(node, code, np.ones(2_000, np.int64), 30)
     sets = {n: set(code[node == n].tolist()) for n in range(30)}
+    # An address counts for less the more nodes have it: by ln(1 + nodes / those with it).
+    holders = {c: len(set(node[code == c].tolist())) for c in range(60)}
     pairs = pairs_of(incidence)
     assert len(pairs) > 50
     for place, (a, b) in enumerate(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True)):
         common = sets[a] & sets[b]
         assert pairs.common[place] == len(common)
-        assert pairs.weight_a[place] == sum(((node == a) & (code == one)).sum() for one in common)
-        assert pairs.weight_b[place] == sum(((node == b) & (code == one)).sum() for one in common)
+        for one, value in ((a, pairs.value_a[place]), (b, pairs.value_b[place])):
+            worth = [
+                ((node == one) & (code == c)).sum() * math.log1p(30 / holders[c]) for c in common
+            ]
+            assert value == pytest.approx(sum(worth))
 
 
 def test_pairs_stay_few_on_an_address_that_everybody_has() -> None:
@@ -157,7 +163,7 @@ def test_pairs_stay_few_on_an_address_that_everybody_has() -> None:
 # ----------------------------------------------------------------------------------- clustering
 
 
-@pytest.mark.parametrize("kind", ["whole", "partitioned", "overlapping"])
+@pytest.mark.parametrize("kind", ["whole", "partitioned", "overlapping", "hubs"])
 @pytest.mark.parametrize("seed", range(3))
 def test_planted_networks_are_found_ahead_of_the_baseline(kind: str, seed: int) -> None:
     incidence, truth = planted(seed + 100, kind)
@@ -260,6 +266,22 @@ def test_growth_adds_up(found: Networks) -> None:
         assert sum(growth.new) == growth.total[-1] <= len(one.agents)
         assert all(new <= seen for new, seen in zip(growth.new, growth.seen, strict=True))
         assert growth.by_hour_of_day is None  # three hours are no day
+
+
+def test_lifetimes_are_those_of_kaplan_and_meier() -> None:
+    # Watched for 40 h, so gone is who was not seen in the last 10 h. One is there from the start and
+    # is left out. Of the others two stay 4 h, one 8 h, and one came in the end and is still there
+    # after 2 h: of 4, one is lost from sight at 2 h, two of 3 leave at 4 h, one of 1 at 8 h.
+    hour = 3_600_000_000
+    spans = [(0, 40), (2, 6), (4, 8), (10, 18), (38, 40)]
+    rows = pa.table({
+        "code": [code for code, _ in enumerate(spans)],
+        "first_us": [first * hour for first, _ in spans],
+        "last_us": [last * hour for _, last in spans],
+    })  # fmt: skip
+    life = curves.lifetime_of(rows)
+    assert (life.n, life.n_gone, life.quiet_h, life.median_h) == (4, 3, 10, 4)
+    assert dict(life.survival) == {0: 1, 1: 1, 2: 1, 3: 1, 6: pytest.approx(1 / 3, abs=1e-4)}
 
 
 def test_links_name_their_ends(found: Networks) -> None:

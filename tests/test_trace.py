@@ -7,6 +7,7 @@ import random
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,18 @@ from captures import write_pcapng
 from conftest import Cli
 from traffic import AGENT, MOTHERSHIP, Busy, Capture, background, capture_at
 from unflux.errors import UnfluxError
+from unflux.lab.live.doctor import examine, missing
+from unflux.lab.live.session import Lab, LabOptions
 from unflux.networks import pairing
 from unflux.networks.exchanges import ROLES, host_of
 from unflux.networks.packets import read_captures
 from unflux.networks.trace import NOT_FOUND, PROXY, Trace, trace
 
 ROLES_TRIED = ("http", "dns", "tls")
+LACKING = missing(examine()) if sys.platform.startswith("linux") else ["Linux"]
+needs_lab = pytest.mark.skipif(
+    bool(LACKING) or shutil.which("openssl") is None, reason="no live lab with TLS can run here"
+)
 
 
 def traced(capture: Capture, path: Path, agent: str = AGENT) -> Trace:
@@ -67,9 +74,17 @@ def test_an_agent_that_ends_tls_and_takes_its_time_is_found(tmp_path: Path) -> N
     assert found.upstreams[0].median_delay_ms > 100
 
 
-@pytest.mark.parametrize("make", [traffic.with_database, traffic.with_lookups])
-def test_a_server_that_asks_others_for_its_own_ends_is_no_proxy(make, tmp_path: Path) -> None:
-    assert traced(busy_with(make, 4), tmp_path / "x.pcap").verdict == NOT_FOUND
+OTHERS = (
+    traffic.with_database, traffic.with_lookups, traffic.resolver, traffic.browser, traffic.peer,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("make", OTHERS)
+def test_who_asks_others_for_ends_of_its_own_is_no_proxy(make, tmp_path: Path) -> None:
+    found = traced(busy_with(make, 4), tmp_path / "x.pcap")
+    assert found.verdict == NOT_FOUND
+    assert found.candidates > 2
+    assert ("resolves names" in found.reason) == (make is traffic.resolver)
 
 
 def test_a_flood_of_requests_is_looked_at_in_part(monkeypatch, tmp_path: Path) -> None:
@@ -292,3 +307,47 @@ def test_other_errors_of_the_reader_reach_the_caller(tmp_path: Path) -> None:
     )
     with pytest.raises(UnfluxError, match="pcap or pcapng"):
         read_captures([log])
+
+
+# ------------------------------------------------------------------------------------ the live lab
+
+
+OVER_TLS = """
+title = "pages over TLS"
+clients = 50
+[[service]]
+name = "shop"
+preset = "pharma"
+domains = 3
+population = 60
+list_size = 3
+k = 2
+stay_h = 24
+uptime = 1.0
+failure_ratio = 0
+back_ends = 1
+tls = true
+visits_per_h = 900
+"""
+
+
+@needs_lab
+def test_tls_that_an_agent_of_the_live_lab_cannot_read_leads_to_the_mothership(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "tls.toml").write_text(OVER_TLS)
+    options = LabOptions(speed=60, duration_s=6.0, agents=("first",))
+    with Lab(str(tmp_path / "tls.toml"), options, tmp_path / "lab") as lab:
+        people = lab.wait()["people"]
+    # Visitors trust the mothership's certificate alone, which no agent has.
+    assert people["content"] > 50
+    assert people["content"] > 5 * people.get("no_content", 0)
+    events = [json.loads(one) for one in (tmp_path / "lab/truth.ndjson").read_text().splitlines()]
+    (mothership,) = (one["mothership"] for one in events if one["event"] == "network")
+    (path,) = (tmp_path / "lab/agents").glob("*.pcap")
+    found = trace(read_captures([path]), path.stem)
+    assert [(one.address, one.port, one.role) for one in found.upstreams] == [
+        (mothership, 443, "tls")
+    ]
+    assert found.upstreams[0].inbound_ports == {"443": found.upstreams[0].n_pairs}
+    assert "Of TLS only times and volumes are seen." in found.blind_spots

@@ -254,6 +254,58 @@ def with_lookups(busy: Busy) -> None:
         capture.udp(at + 0.12, RESOLVER, 53, busy.agent, port, reply)
 
 
+def resolver(busy: Busy) -> None:
+    """A recursive resolver: asked with RD, it asks up to three name servers without. No proxy."""
+    chance, capture = busy.capture.random, busy.capture
+    cached: dict[str, float] = {}
+    for started, client in busy.starts():
+        for turn in range(chance.randrange(1, 4)):
+            at = started + turn * chance.uniform(0.001, 0.1)
+            number = int(40 * chance.random() ** 2)
+            name, number_of_zone = f"www{number}.zone{number % 7}.test", number % 7
+            query = dns.message.make_query(name, "A", id=chance.randrange(65_536)).to_wire()
+            sport, answered = chance.randrange(20_000, 60_000), at + 0.0002
+            capture.udp(at, client, sport, busy.agent, 53, query)
+            if cached.get(name, 0) < at:
+                cached[name] = at + 5
+                servers = ["198.19.1.1", f"198.19.2.{1 + number_of_zone}"]
+                for server in servers[chance.randrange(2) :]:
+                    number = chance.randrange(65_536)
+                    own = dns.message.make_query(name, "A", id=number, flags=0).to_wire()
+                    out, port = answered + 0.0003, chance.randrange(20_000, 60_000)
+                    capture.udp(out, busy.agent, port, server, 53, own)
+                    answered = out + busy.rtt()
+                    reply = own[:2] + b"\x80\x00\x00\x01\x00\x01" + own[8:] + b"\0" * 16
+                    capture.udp(answered, server, 53, busy.agent, port, reply)
+            reply = query[:2] + b"\x81\x80\x00\x01\x00\x01" + query[8:] + b"\0" * 16
+            capture.udp(answered + 0.0005, busy.agent, 53, client, sport, reply)
+
+
+def browser(busy: Busy) -> None:
+    """One who only fetches: many pages, from few sites, over plain HTTP and TLS. No proxy."""
+    background(busy.capture, busy.agent, busy.seconds, visits=900)
+
+
+def peer(busy: Busy) -> None:
+    """A busy node of a peer-to-peer network: pieces of one size, in and out, all the time.
+
+    It asks for pieces and hands pieces out, to the same peers, over connections kept open.
+    """
+    chance, capture = busy.capture.random, busy.capture
+    for number in range(busy.n_clients):
+        other = client_address(number)
+        inward = number % 2 == 0
+        ends = (other, busy.agent) if inward else (busy.agent, other)
+        at = chance.uniform(0, 2)
+        tcp = Tcp(capture, at, *ends, 51_413)
+        tcp.send(at + 0.05, True, b"\x13BitTorrent protocol", 68)
+        at = tcp.send(at + 0.1, False, b"\x13BitTorrent protocol", 68)
+        while at < busy.seconds - 3:
+            at += chance.expovariate(1 / 2)
+            tcp.send(at, True, b"\0\0\0\x0d\x06", 17)
+            at = tcp.send(at + busy.rtt(), False, b"\0\0\x40\x09\x07", 16_397)
+
+
 def background(
     capture: Capture, agent: str = AGENT, seconds: float = 60.0, visits: int = 150
 ) -> None:

@@ -68,6 +68,7 @@ pub struct Packets<F: FnMut(RecordBatch)> {
     flags: UInt8Builder,
     length: UInt32Builder,
     qname: StringBuilder,
+    recursion: BooleanBuilder,
     http_line: StringBuilder,
     http_host: StringBuilder,
     content_length: Int64Builder,
@@ -89,6 +90,7 @@ impl<F: FnMut(RecordBatch)> Packets<F> {
             flags: UInt8Builder::new(),
             length: UInt32Builder::new(),
             qname: StringBuilder::new(),
+            recursion: BooleanBuilder::new(),
             http_line: StringBuilder::new(),
             http_host: StringBuilder::new(),
             content_length: Int64Builder::new(),
@@ -105,7 +107,7 @@ impl<F: FnMut(RecordBatch)> Packets<F> {
     }
 
     fn flush(&mut self) -> Result<(), ArrowError> {
-        let columns: [(&str, ArrayRef, bool); 14] = [
+        let columns: [(&str, ArrayRef, bool); 15] = [
             ("ts", Arc::new(self.ts.finish().with_timezone("UTC")), false),
             ("source", Arc::new(self.source.finish()), false),
             ("destination", Arc::new(self.destination.finish()), false),
@@ -116,6 +118,7 @@ impl<F: FnMut(RecordBatch)> Packets<F> {
             ("flags", Arc::new(self.flags.finish()), false),
             ("length", Arc::new(self.length.finish()), false),
             ("qname", Arc::new(self.qname.finish()), true),
+            ("recursion", Arc::new(self.recursion.finish()), true),
             ("http_line", Arc::new(self.http_line.finish()), true),
             ("http_host", Arc::new(self.http_host.finish()), true),
             ("content_length", Arc::new(self.content_length.finish()), true),
@@ -136,7 +139,9 @@ impl<F: FnMut(RecordBatch)> Packets<F> {
         self.seq.append_value(transport.seq);
         self.flags.append_value(transport.flags);
         self.length.append_value(transport.length);
-        self.qname.append_option(qname_of(transport));
+        let (qname, recursion) = question_of(transport).unzip();
+        self.qname.append_option(qname);
+        self.recursion.append_option(recursion);
         let http = if transport.protocol == "tcp" { http_of(transport.payload) } else { None };
         let (line, host, content_length) = match http {
             Some(Http { line, host, content_length }) => (Some(line), host, content_length),
@@ -210,8 +215,9 @@ fn tcp<'a>(ip: &Internet<'a>) -> Result<Transport<'a>, Refused> {
     Ok(Transport { protocol: "tcp", ports, seq, flags: header[13], length: (whole - size) as u32, payload })
 }
 
-/// The name asked for, in queries and responses on port 53.
-fn qname_of(transport: &Transport<'_>) -> Option<String> {
+/// The name asked for and whether recursion is desired, in queries and responses on port 53: a
+/// resolver is asked with the bit and asks without, who passes questions on leaves it as it is.
+fn question_of(transport: &Transport<'_>) -> Option<(String, bool)> {
     if transport.ports.0 != DNS_PORT && transport.ports.1 != DNS_PORT {
         return None;
     }
@@ -225,7 +231,7 @@ fn qname_of(transport: &Transport<'_>) -> Option<String> {
     let (mut lower, mut out) = (Vec::new(), String::new());
     name::read(wire, 12, &mut lower).ok()?;
     name::present(&lower, &mut out);
-    Some(out)
+    Some((out, wire.get(2)? & 1 != 0))
 }
 
 /// A TLS handshake record with a ClientHello or ServerHello begins here (RFC 8446 §5.1).
@@ -302,7 +308,7 @@ mod tests {
         let udp = [&[0x12, 0x34, 0, 53][..], &(8 + query.len() as u16).to_be_bytes(), &[0, 0], query].concat();
         let frame = ipv4(UDP, &udp, udp.len());
         let (_, transport) = transport_of(&packet(&frame)).expect("a datagram");
-        assert_eq!(qname_of(&transport).as_deref(), Some("a.test."));
+        assert_eq!(question_of(&transport), Some(("a.test.".to_owned(), true)));
     }
 
     proptest! {

@@ -124,6 +124,7 @@ def _network(parts: _Parts, number: int) -> Network:
         sub_networks=[_sub_network(parts, rows[subs == sub]) for sub in order],
         size=size.size_of(web if web.n else dns),
         growth=curves.growth_of(ip_rows if ip_rows.num_rows else ns_rows),
+        lifetime=curves.lifetime_of(ip_rows if ip_rows.num_rows else ns_rows),
         rotation_s=curves.rotation_s(web),
         ns_rotation_s=curves.rotation_s(dns),
         asns=_counted("AS{}", (one.origin_asn for one in agents)),

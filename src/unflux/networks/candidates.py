@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
 
 FOLLOWERS = 3
 """Nodes met after each node, for each address and order."""
@@ -50,6 +51,18 @@ class Incidence:
         return cls(unique // width, unique % width, np.maximum(total, 1), n_nodes)
 
     @property
+    def value(self) -> F64:
+        """What each row says for its node: its weight by ln(1 + nodes / nodes with the address).
+
+        The inverse document frequency of text search: an address on half of all nodes counts for
+        a twelfth of one that two of a million have.
+        """
+        if not len(self.code):
+            return np.zeros(0)
+        degree = np.bincount(self.code)
+        return np.asarray(self.weight * np.log1p(self.n_nodes / np.maximum(degree, 1))[self.code])
+
+    @property
     def sizes(self) -> I64:
         """Distinct addresses of each node."""
         return np.bincount(self.node, minlength=self.n_nodes)
@@ -73,9 +86,9 @@ class Pairs:
     b: I64
     common: I64
     """Distinct addresses that both have."""
-    weight_a: I64
-    """Of a's answers' slots, those that hold a common address."""
-    weight_b: I64
+    value_a: F64
+    """Sum of `Incidence.value` of a's rows with a common address."""
+    value_b: F64
 
     def __len__(self) -> int:
         return len(self.a)
@@ -117,7 +130,8 @@ def _count_common(incidence: Incidence, a: I64, b: I64) -> Pairs:
     starts = np.concatenate([[0], np.cumsum(sizes)])
     width = int(incidence.code.max()) + 1 if len(incidence.code) else 1
     keys = incidence.node * width + incidence.code
-    common, weight_a, weight_b = (np.zeros(len(a), np.int64) for _ in range(3))
+    common, value = np.zeros(len(a), np.int64), incidence.value
+    value_a, value_b = np.zeros(len(a)), np.zeros(len(a))
     swap = sizes[b] < sizes[a]
     small, large = np.where(swap, b, a), np.where(swap, a, b)
     ends = np.cumsum(sizes[small])
@@ -139,9 +153,9 @@ def _count_common(incidence: Incidence, a: I64, b: I64) -> Pairs:
         hit = keys[at] == wanted
         owner, row, at = owner[hit], row[hit], at[hit]
         common[part] = np.bincount(owner - begin, minlength=end - begin)
-        mine = np.bincount(owner - begin, incidence.weight[row], end - begin).astype(np.int64)
-        theirs = np.bincount(owner - begin, incidence.weight[at], end - begin).astype(np.int64)
-        weight_a[part] = np.where(swap[part], theirs, mine)
-        weight_b[part] = np.where(swap[part], mine, theirs)
+        mine = np.bincount(owner - begin, value[row], end - begin)
+        theirs = np.bincount(owner - begin, value[at], end - begin)
+        value_a[part] = np.where(swap[part], theirs, mine)
+        value_b[part] = np.where(swap[part], mine, theirs)
         begin = end
-    return Pairs(a, b, common, weight_a, weight_b)
+    return Pairs(a, b, common, value_a, value_b)

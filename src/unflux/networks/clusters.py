@@ -114,9 +114,9 @@ def pool_size(incidence: Incidence) -> F64:
 def shares(incidence: Incidence, pairs: Pairs) -> tuple[F64, F64]:
     """Of a's pool, the share that is b's, and the other way round: corrected for what was seen."""
     seen = coverage(incidence)
-    slots = np.bincount(incidence.node, incidence.weight, incidence.n_nodes)
-    of_a = overlap.corrected_share(pairs.weight_a, slots[pairs.a], seen[pairs.b])
-    of_b = overlap.corrected_share(pairs.weight_b, slots[pairs.b], seen[pairs.a])
+    whole = np.bincount(incidence.node, incidence.value, incidence.n_nodes)
+    of_a = overlap.corrected_share(pairs.value_a, whole[pairs.a], seen[pairs.b])
+    of_b = overlap.corrected_share(pairs.value_b, whole[pairs.b], seen[pairs.a])
     return of_a, of_b
 
 

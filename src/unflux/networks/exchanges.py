@@ -46,6 +46,8 @@ class Exchanges:
     """As the reply's HTTP head says; -1: not known."""
     question: I64
     """Number of the name asked for; -1: not known."""
+    recursion: I64
+    """1: the question asks for recursion; 0: it does not; -1: no question."""
 
     def __len__(self) -> int:
         return len(self.start)
@@ -109,6 +111,7 @@ class _Rows:
     flags: I64
     length: I64
     question: I64
+    recursion: I64
     is_http: Mask
     is_tls: Mask
     content_length: I64
@@ -127,6 +130,7 @@ class _Rows:
         )  # fmt: skip
         remote, addresses = _coded(other)
         question, questions = _coded(packets.column("qname"))
+        recursion = pc.fill_null(packets.column("recursion").cast(pa.int64()), -1).to_numpy()
         source_port, destination_port = numbers("source_port"), numbers("destination_port")
         protocol = packets.column("protocol").cast(pa.string())
         content = pc.fill_null(packets.column("content_length"), -1).to_numpy()
@@ -135,7 +139,7 @@ class _Rows:
             np.where(to_host, source_port, destination_port),
             np.where(to_host, destination_port, source_port),
             pc.equal(protocol, "tcp").to_numpy(zero_copy_only=False),
-            numbers("seq"), numbers("flags"), numbers("length"), question,
+            numbers("seq"), numbers("flags"), numbers("length"), question, recursion,
             pc.is_valid(packets.column("http_line")).to_numpy(zero_copy_only=False),
             packets.column("tls").to_numpy(zero_copy_only=False), content.astype(np.int64),
             addresses, questions,
@@ -218,11 +222,14 @@ def _exchanges(rows: _Rows) -> Exchanges:
     np.maximum.at(content, number[~request], rows.content_length[~request])
     question = np.full(n, -1, np.int64)
     np.maximum.at(question, number, rows.question)
+    recursion = np.full(n, -1, np.int64)
+    np.maximum.at(recursion, number, rows.recursion)
     flow = rows.flow[begin]
     server = np.where(inbound[flow], rows.local_port[begin], rows.remote_port[begin])
     found = Exchanges(
         inbound[flow], rows.remote[begin], server, rows.remote_port[begin], role[flow],
         rows.ts[begin], reply_start, reply_end, up, down, content, question,
+        recursion,
     )  # fmt: skip
     whole = (up > 0) & (down > 0)
     order = np.argsort(found.start[whole], kind="stable")

@@ -72,6 +72,24 @@ class Growth(msgspec.Struct, frozen=True):
     """Mean distinct addresses by hour of the day (UTC); None for less than a day."""
 
 
+class Lifetime(msgspec.Struct, frozen=True):
+    """How long addresses are in use, from first to last answer that has them (Kaplan-Meier).
+
+    Those that were there in the first hour are left out: their beginning was not seen. Those that
+    were seen lately count as still there. One that rests for long and comes back is not gone.
+    """
+
+    n: int
+    """Addresses whose first answer was seen."""
+    n_gone: int
+    """Of these, those not seen any more at the end, for `quiet_h`."""
+    quiet_h: float
+    median_h: float | None
+    """Hours after which half are gone; None where more than half stay as long as was watched."""
+    survival: list[tuple[float, float]]
+    """(hours, share still in use, 0…1), falling."""
+
+
 class DelegationChange(msgspec.Struct, frozen=True):
     """A zone's name servers, or their addresses, became others within an hour."""
 
@@ -127,6 +145,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     sub_networks: list[SubNetwork]
     size: Size
     growth: Growth
+    lifetime: Lifetime
     rotation_s: float | None
     """Median time between two different answers of one name, as far as it was asked."""
     ns_rotation_s: float | None

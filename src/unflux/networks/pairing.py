@@ -3,8 +3,8 @@
 An agent that is asked by a client asks its upstream within milliseconds, gets as much as it then
 passes on, and cannot answer before it was answered. Such pairs occur by chance too, the more the
 busier the host is. So they are counted again with the outbound times shifted round the capture:
-what stays is chance. The window is the one that shows most, and the shifted counts choose theirs
-in the same way.
+what stays is chance. The window, and how alike the two have to be, are those that show most, and
+the shifted counts choose theirs in the same way.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ from unflux.networks.overlap import log_factorial
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 WINDOWS_US = np.array([2, 5, 10, 20, 50, 100, 200, 500, 1_000, 3_000], np.int64) * 1_000
 """Longest time from the client's request to the agent's own."""
+WINDOW_SHARE = 1 / 8
+"""Of the capture: longer windows are not tried. Times are shifted by twice the longest window at
+least: less would leave the real pairs where they are, and count them as chance."""
 SLACK_US = 1_000
 """Captures put packets of the same moment in either order."""
 N_SHIFTS = 99
@@ -46,6 +50,8 @@ class Match:
     by_chance: float
     """Mean number matched with shifted times."""
     window_us: int
+    exact: bool
+    """Request and reply have the very same volumes, as what is passed on unread has."""
     log_p: float
     """ln of the probability that chance matches as many; for the best of all windows."""
     pairs: list[tuple[int, int]]
@@ -59,29 +65,38 @@ class Match:
 
 def match(inbound: Exchanges, outbound: Exchanges, span: tuple[int, int], seed: int) -> Match:
     """Compare the exchanges with one upstream to all inbound ones of the capture `span`."""
-    chosen = _evenly(outbound, _bound(inbound, outbound, MAX_COUNTED, int(WINDOWS_US[-1])))
-    zero = np.zeros(len(chosen), np.int64)
-    seen = _counts(_least_delays(inbound, chosen, zero))
-    generator = np.random.default_rng(seed)
     length = max(span[1] - span[0], 1)
-    shifted = np.zeros((N_SHIFTS, len(WINDOWS_US)))
-    for number in range(N_SHIFTS):
-        by = int(length * generator.uniform(0.02, 0.98))
-        moved = (chosen.start - span[0] + by) % length + span[0] - chosen.start
-        shifted[number] = _counts(_least_delays(inbound, chosen, moved))
-    mean = shifted.mean(axis=0)
-    spread = np.sqrt(shifted.var(axis=0) + 1)
-    strength = (seen - mean) / spread
-    best = int(np.argmax(strength))
-    n = len(chosen)
-    log_p = _log_p(seen, mean, n)[best] + math.log(len(WINDOWS_US))
-    if (((shifted - mean) / spread).max(axis=1) >= strength[best]).any():
+    windows = WINDOWS_US[: max(1, int(np.searchsorted(WINDOWS_US, length * WINDOW_SHARE)))]
+    chosen = _evenly(outbound, _bound(inbound, outbound, MAX_COUNTED, int(windows[-1])))
+    seen, shifted = _counted(inbound, chosen, windows, span[0], length, seed)
+    n, mean = len(chosen), shifted.mean(axis=0)
+    # Matches that come in bursts spread more than a binomial: they count for fewer.
+    bursts = np.maximum(1.0, shifted.var(axis=0) / np.maximum(mean * (1 - mean / n), 1e-9))
+    log_ps = log_tail(seen, mean, n) / bursts
+    best = int(np.argmin(log_ps))
+    log_p = float(log_ps[best]) + math.log(len(seen))
+    if (log_tail(shifted, mean, n) / bursts).min() <= log_ps[best]:
         log_p = max(log_p, math.log(1 / (N_SHIFTS + 1)))
-    listed = _bound(inbound, outbound, len(outbound), int(WINDOWS_US[best]))
-    pairs = _pairs(inbound, outbound, _places(len(outbound), listed), int(WINDOWS_US[best]))
-    return Match(
-        n, int(seen[best]), float(mean[best]), int(WINDOWS_US[best]), min(log_p, 0.0), pairs
-    )
+    window_us, exact = int(windows[best % len(windows)]), best >= len(windows)
+    places = _places(len(outbound), _bound(inbound, outbound, len(outbound), window_us))
+    pairs = _pairs(inbound, outbound, places, window_us, exact=exact)
+    return Match(n, int(seen[best]), float(mean[best]), window_us, exact, min(log_p, 0.0), pairs)
+
+
+def _counted(
+    inbound: Exchanges, chosen: Exchanges, windows: I64, begin: int, length: int, seed: int
+) -> tuple[F64, F64]:
+    """Exchanges matched within each window, alike and then of the very same volumes: as they are,
+    and with each of `N_SHIFTS` shifts."""
+    seen = _counts(inbound, chosen, np.zeros(len(chosen), np.int64), windows)
+    generator = np.random.default_rng(seed)
+    least = min(2 * int(windows[-1]), length // 4)
+    shifted = np.zeros((N_SHIFTS, len(seen)))
+    for number in range(N_SHIFTS):
+        by = int(generator.uniform(least, length - least))
+        moved = (chosen.start - begin + by) % length + begin - chosen.start
+        shifted[number] = _counts(inbound, chosen, moved, windows)
+    return seen, shifted
 
 
 def _bound(inbound: Exchanges, outbound: Exchanges, at_most: int, window_us: int) -> int:
@@ -101,7 +116,7 @@ def _evenly(outbound: Exchanges, n_chosen: int) -> Exchanges:
     return outbound.take(_places(len(outbound), n_chosen))
 
 
-def _log_p(seen: F64, mean: F64, n: int) -> F64:
+def log_tail(seen: F64, mean: F64, n: int) -> F64:
     """ln P(X ≥ seen) of n exchanges that are each matched by chance, from above (Chernoff-free:
     the first term of the binomial tail and a geometric series)."""
     # A shift that never matched says: less than once in all of them.
@@ -114,9 +129,27 @@ def _log_p(seen: F64, mean: F64, n: int) -> F64:
     return np.where(seen <= n * p, 0.0, np.minimum(tail, 0.0))
 
 
-def _counts(delays: I64) -> F64:
-    """Exchanges matched within each window."""
-    return np.searchsorted(np.sort(delays), WINDOWS_US, side="right").astype(float)
+def _counts(inbound: Exchanges, outbound: Exchanges, moved: I64, windows: I64) -> F64:
+    """Exchanges matched within each window by one alike, and then by one of the same volumes."""
+    out, place = _candidates(inbound, outbound, moved, int(windows[-1]))
+    delay = np.maximum((outbound.start + moved)[out] - inbound.start[place], 0)
+    exact = _same_volume(inbound, outbound, out, place)
+    return np.concatenate([
+        np.searchsorted(_least(out[one], delay[one], len(outbound)), windows, side="right")
+        for one in (slice(None), exact)
+    ]).astype(float)  # fmt: skip
+
+
+def _least(out: I64, delay: I64, n: int) -> I64:
+    """For each of n outbound exchanges the shortest delay, ascending."""
+    least = np.full(n, np.iinfo(np.int64).max)
+    np.minimum.at(least, out, delay)
+    return np.sort(least)
+
+
+def _same_volume(inbound: Exchanges, outbound: Exchanges, out: I64, place: I64) -> Mask:
+    same = (inbound.up[place] == outbound.up[out]) & (inbound.down[place] == outbound.down[out])
+    return np.asarray(same, bool)
 
 
 def _candidates(
@@ -140,25 +173,22 @@ def _candidates(
     near &= (one < 0) | (other < 0) | (one == other)
     one, other = inbound.question[place], outbound.question[out]
     near &= (one < 0) | (other < 0) | (one == other)
+    # A resolver is asked for recursion and asks others without: that is no passing on.
+    one, other = inbound.recursion[place], outbound.recursion[out]
+    near &= (one < 0) | (other < 0) | (one == other)
     near &= (inbound.role[place] == DNS) == (outbound.role[out] == DNS)
     return out[near], place[near]
 
 
-def _least_delays(inbound: Exchanges, outbound: Exchanges, moved: I64) -> I64:
-    """For each outbound exchange, the shortest time since a request that it may answer."""
-    out, place = _candidates(inbound, outbound, moved, int(WINDOWS_US[-1]))
-    delay = (outbound.start + moved)[out] - inbound.start[place]
-    least = np.full(len(outbound), np.iinfo(np.int64).max)
-    np.minimum.at(least, out, np.maximum(delay, 0))
-    return least
-
-
 def _pairs(
-    inbound: Exchanges, whole: Exchanges, places: I64, window_us: int
+    inbound: Exchanges, whole: Exchanges, places: I64, window_us: int, *, exact: bool
 ) -> list[tuple[int, int]]:
     """Pairs one to one, of the outbound exchanges at `places`: nearest in volume, then in time."""
     outbound = whole.take(places)
     out, place = _candidates(inbound, outbound, np.zeros(len(outbound), np.int64), window_us)
+    if exact:
+        same = _same_volume(inbound, outbound, out, place)
+        out, place = out[same], place[same]
     difference = np.abs(inbound.down[place] - outbound.down[out])
     delay = np.abs(outbound.start[out] - inbound.start[place])
     used_in: set[int] = set()

@@ -6,70 +6,17 @@ Read-only: it looks at packets that were captured, and contacts nobody.
 from __future__ import annotations
 
 import ipaddress
-import math
 from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from unflux.networks import pairing
-from unflux.networks.exchanges import ROLES, Exchanges, Host, host_of, nothing
+from unflux.networks.exchanges import ROLES, Host, host_of, nothing
 from unflux.networks.packets import Capture
-from unflux.pipeline import iso
-
-I64 = npt.NDArray[np.int64]
+from unflux.networks.upstreams import Upstream, upstreams_of
 
 PROXY, NOT_FOUND = "proxy", "not_found"
-MAX_FALSE_MATCH = 1e-4
-"""Probability of a false match, over all candidates of a host, up to which one is named."""
-MIN_SCORE = 0.3
-"""Share of the exchanges with an upstream that inbound ones must explain."""
-MAX_PAIRS = 100
-"""Pairs listed as evidence."""
 MAX_HOPS = 16
-MAX_CANDIDATES = 2_000
-"""Upstreams looked at: those with most exchanges."""
-
-
-class Pair(msgspec.Struct, frozen=True):
-    """A client's request, and the agent's own that goes with it."""
-
-    at: str
-    client: str
-    delay_ms: float
-    """From the first byte of the one to that of the other."""
-    inbound_bytes: int
-    """Of the reply to the client; the next is that of the reply of the upstream."""
-    outbound_bytes: int
-    question: str | None
-    content_length: int | None
-
-
-class Upstream(msgspec.Struct, frozen=True):
-    """Whom the agent asks for what it is asked."""
-
-    address: str
-    port: int
-    role: str
-    """Of the exchanges with it: ``http``, ``dns``, ``tls`` or ``other``."""
-    score: float
-    """Share of the exchanges with it that inbound ones explain, beyond chance, 0…1."""
-    false_match_probability: float
-    """That a host whose outbound traffic has nothing to do with the inbound one shows as much, over
-    all candidates and windows; 1e-300 where it is smaller than can be written."""
-    n_pairs: int
-    n_exchanges: int
-    expected_by_chance: float
-    """Of these, matched with times shifted round the capture (mean)."""
-    window_ms: float
-    median_delay_ms: float
-    inbound_ports: dict[str, int]
-    """Ports of the agent that the paired requests came to."""
-    n_clients: int
-    next_hop: bool
-    """The captures show that it passes on itself."""
-    pairs: list[Pair]
 
 
 class Hop(msgspec.Struct, frozen=True):
@@ -168,7 +115,7 @@ def _trace_one(captures: Sequence[Capture], address: str, seed: int) -> _Found:
         best = Host(nothing(), [], [], 0, 0, (0, 0))
     inbound = best.exchanges.take(np.asarray(best.exchanges.inbound, bool))
     outbound = best.exchanges.take(~np.asarray(best.exchanges.inbound, bool))
-    upstreams, candidates = _upstreams(best, inbound, outbound, seed)
+    upstreams, candidates = upstreams_of(best, inbound, outbound, seed)
     return _Found(best, upstreams, candidates, len(inbound), len(outbound))
 
 
@@ -176,72 +123,6 @@ def _shows(host: Host) -> tuple[bool, int]:
     """A capture beside the host shows both directions of it, not only its talk with one other."""
     inbound = np.asarray(host.exchanges.inbound, bool)
     return bool(inbound.any() and (~inbound).any()), host.n_packets
-
-
-def _upstreams(
-    host: Host, inbound: Exchanges, outbound: Exchanges, seed: int
-) -> tuple[list[Upstream], int]:
-    if not len(inbound) or not len(outbound):
-        return [], 0
-    every = np.stack([outbound.remote, outbound.port, outbound.role], axis=1)
-    keys, inverse, counts = np.unique(every, axis=0, return_inverse=True, return_counts=True)
-    inverse = inverse.reshape(-1)
-    order = [one for one in np.argsort(-counts, kind="stable").tolist()
-             if counts[one] >= pairing.MIN_PAIRS][:MAX_CANDIDATES]  # fmt: skip
-    found = []
-    for number in order:
-        theirs = outbound.take(np.flatnonzero(inverse == number))
-        match = pairing.match(inbound, theirs, host.span_us, seed)
-        log_p = min(0.0, match.log_p + math.log(max(len(order), 1)))
-        enough = match.n_matched >= pairing.MIN_PAIRS and len(match.pairs) >= pairing.MIN_PAIRS
-        if enough and log_p <= math.log(MAX_FALSE_MATCH) and match.score >= MIN_SCORE:
-            remote, port, role = (int(one) for one in keys[number])
-            found.append(_upstream(host, inbound, theirs, (remote, port, role), match, log_p))
-    found.sort(key=lambda one: (-(one.n_pairs - one.expected_by_chance), one.address, one.port))
-    return found, len(order)
-
-
-def _upstream(
-    host: Host,
-    inbound: Exchanges,
-    outbound: Exchanges,
-    key: tuple[int, int, int],
-    match: pairing.Match,
-    log_p: float,
-) -> Upstream:
-    ins = np.array([one for one, _ in match.pairs], np.int64)
-    outs = np.array([other for _, other in match.pairs], np.int64)
-    delays = (outbound.start[outs] - inbound.start[ins]) / 1000
-    ports, counts = np.unique(inbound.port[ins], return_counts=True)
-    return Upstream(
-        address=host.addresses[key[0]],
-        port=key[1],
-        role=ROLES[key[2]],
-        score=round(match.score, 4),
-        false_match_probability=max(math.exp(log_p), 1e-300),
-        n_pairs=len(match.pairs),
-        n_exchanges=len(outbound),
-        expected_by_chance=round(match.by_chance * len(outbound) / max(match.n_out, 1), 2),
-        window_ms=match.window_us / 1000,
-        median_delay_ms=round(float(np.median(delays)), 3),
-        inbound_ports={str(port): int(n) for port, n in zip(ports, counts, strict=True)},
-        n_clients=len(np.unique(inbound.remote[ins])),
-        next_hop=False,
-        pairs=[_pair(host, inbound, outbound, *one) for one in match.pairs[:MAX_PAIRS]],
-    )
-
-
-def _pair(host: Host, inbound: Exchanges, outbound: Exchanges, one: int, other: int) -> Pair:
-    question, length = int(inbound.question[one]), int(inbound.content_length[one])
-    return Pair(
-        at=iso(int(inbound.start[one])) or "",
-        client=host.addresses[int(inbound.remote[one])],
-        delay_ms=round(int(outbound.start[other] - inbound.start[one]) / 1000, 3),
-        inbound_bytes=int(inbound.down[one]),
-        outbound_bytes=int(outbound.down[other]),
-        question=host.questions[question].removesuffix(".") if question >= 0 else None,
-        content_length=length if length >= 0 else None,
-    )
 
 
 def _marked(upstreams: list[Upstream], proxies: set[str]) -> list[Upstream]:
@@ -273,7 +154,16 @@ def _reason(found: _Found, agent: str) -> str:
         return "nobody asks it for anything in the captures: there is nothing to pass on"
     if not found.n_outbound:
         return "it asks nobody in the captures: what it serves, it has itself"
+    if _resolves(found.host):
+        return "it resolves names: it asks name servers itself what it is asked to find out"
     return "no other host is asked when it is asked, more often than by chance"
+
+
+def _resolves(host: Host) -> bool:
+    """Asked for recursion, and asks without: a recursive resolver, which passes nothing on."""
+    inbound, recursion = np.asarray(host.exchanges.inbound, bool), host.exchanges.recursion
+    asked, asks = recursion[inbound & (recursion >= 0)], recursion[~inbound & (recursion >= 0)]
+    return len(asked) > 0 and len(asks) > 0 and asked.mean() > 0.5 > asks.mean()
 
 
 def _blind_spots(found: _Found) -> list[str]:

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unflux.networks.trace import PROXY, Trace, Upstream
+from unflux.networks.trace import PROXY, Trace
+from unflux.networks.upstreams import Upstream
 
 MAX_ROWS = 30
 EXAMPLES = 5

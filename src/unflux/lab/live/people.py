@@ -19,6 +19,8 @@ MAX_AT_ONCE = 256
 """Visits under way; more are skipped and counted: the machine is too slow for that speed."""
 OTHER_WEB_SHARE = 0.1
 """Share of visits of names that are not flux that fetch a page, too."""
+N_PAGES = 8
+"""Pages of each site that are visited."""
 MAX_KEPT = 4_096
 """Outcomes kept for each network."""
 
@@ -66,7 +68,11 @@ class People:
             return
         came = False
         if answer.addresses:
-            got = await fetch(answer.addresses[0], named.name, "/", client)
+            over_tls = stage.world.services[named.service].settings.tls
+            got = await fetch(
+                answer.addresses[0], named.name, f"/{int(chance * 1_000_000) % N_PAGES}", client,
+                tls=stage.visitors_trust if over_tls else None,
+            )  # fmt: skip
             came = got.status == 200
         self.counts["content" if came else "no_content"] += 1
         if is_flux:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from unflux.lab.live.recorder import Recorder
 from unflux.lab.live.resolver import RESOLVER, Resolver, ResolverFiles, write_files
 from unflux.lab.live.roles import Roles
 from unflux.lab.live.stub import Stub
+from unflux.lab.live.tls import TlsServers
 from unflux.lab.live.web import WebServers
 from unflux.lab.model import plan
 from unflux.lab.model.plan import text_of
@@ -84,6 +86,9 @@ class Stage:
         self.roles = Roles(scenario, self.world, self.authority, self.events)
         self.dns = DnsServers(self.authority, self.roles, self.now)
         self.web = WebServers(self.roles)
+        self.tls = TlsServers(self.roles, self.web, options.runtime)
+        self.visitors_trust: ssl.SSLContext | None = None
+        """For pages over TLS; None where the scenario has none."""
         self.resolver = Resolver(ResolverFiles(options.runtime, self.dnstap_socket, options.rpz))
         self.dnstap = (
             None if options.dnstap else DnstapFile(self.dnstap_socket, options.out / "dnstap.fstrm")
@@ -138,6 +143,7 @@ class Stage:
         await self.recorder.start()
         await self.dns.start()
         await self.web.start()
+        self.visitors_trust = await self.tls.start()
         if self.dnstap:
             await self.dnstap.start()
         write_files(
@@ -153,6 +159,7 @@ class Stage:
         await self.resolver.stop()
         if self.dnstap:
             await self.dnstap.stop()
+        await self.tls.close()
         await self.web.close()
         self.dns.close()
         await self.recorder.stop()

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import math
 import random
+import ssl
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -27,12 +30,21 @@ PLACEHOLDER = (
     "unflux lab: inert placeholder. No instruction, no code, no file. "
     "It stands where a flux network would have its content.\n"
 )
+MAX_PAGE_LINES = 200
+"""A page is that line up to so often, each path of each name as often as it always is."""
 STREAM_PIECES, PIECE_BYTES = 16, 8_192
 """`/stream`: that many pieces, one after the other, so that relays have to stream."""
 RELAY_TIMEOUT_S = 4.0
 MAX_RELAYED = 20_000
 MAX_SESSIONS = 256
 """Agents with an open client at a time; the least used one is closed."""
+
+
+def page_of(name: str, path: str) -> str:
+    """What is served: pages differ in length, as pages do, and each stays as it is."""
+    number = int.from_bytes(hashlib.blake2b(f"{name}{path}".encode(), digest_size=4).digest())
+    n_lines = round(math.exp(number / (1 << 32) * math.log(MAX_PAGE_LINES)))
+    return PLACEHOLDER * n_lines
 
 
 class WebServers:
@@ -46,14 +58,16 @@ class WebServers:
         `MAX_RELAYED` agents that relayed last."""
         self._sessions: OrderedDict[int, aiohttp.ClientSession] = OrderedDict()
         self._servers: list[asyncio.Server] = []
+        self.protocol: web.Server
+        """Makes what reads the requests of a connection, plain or out of TLS; from `start` on."""
 
     async def start(self) -> None:
         """Open the sockets."""
         loop = asyncio.get_running_loop()
-        server = web.Server(self._on_request, access_log=None)
+        self.protocol = web.Server(self._on_request, access_log=None)
         for v6 in (False, True):
             listener = wildcard_tcp(80, v6=v6)
-            self._servers.append(await loop.create_server(server, sock=listener))
+            self._servers.append(await loop.create_server(self.protocol, sock=listener))
 
     async def close(self) -> None:
         """Close them."""
@@ -71,7 +85,7 @@ class WebServers:
         if address not in self.roles.down:
             network = self._served_by(address, name)
             if network is not None or self._is_plain(name):
-                return await self._serve(request)
+                return await self._serve(request, name)
             if request.path == "/health" and self.roles.is_agent(address):
                 return web.Response(text="alive\n")
             network = self.roles.agent_for(address, name)
@@ -92,10 +106,10 @@ class WebServers:
         service = self.roles.service_of_name.get(name)
         return service is not None and service not in self.roles.networks
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _serve(self, request: web.BaseRequest, name: str) -> web.StreamResponse:
         self.counts["served"] += 1
         if request.path != "/stream":
-            return web.Response(text=PLACEHOLDER)
+            return web.Response(text=page_of(name, request.path))
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -182,9 +196,15 @@ class Fetched:
 
 
 async def fetch(
-    address: str, name: str, path: str, source: int | None, timeout_s: float = 4.0
+    address: str,
+    name: str,
+    path: str,
+    source: int | None,
+    timeout_s: float = 4.0,
+    *,
+    tls: ssl.SSLContext | None = None,
 ) -> Fetched:
-    """One GET, straight to an address, read to its end.
+    """One GET, straight to an address, read to its end; over TLS with what the visitor trusts.
 
     Only lab addresses are tried: decoys among the answers lead nowhere, here as in the world.
     """
@@ -197,7 +217,10 @@ async def fetch(
     port = 0
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(address, 80, local_addr=local)
+            reader, writer = await asyncio.open_connection(
+                address, 443 if tls else 80, local_addr=local, ssl=tls,
+                server_hostname=name.rstrip(".") if tls else None,
+            )  # fmt: skip
             try:
                 port = writer.get_extra_info("sockname")[1]
                 writer.write(request.encode())

@@ -76,6 +76,8 @@ class Settings:
     hops: int = 1
     """Agents in a row between a visitor and the mothership."""
     back_ends: int = 2
+    tls: bool = False
+    """Pages are fetched over TLS, which agents pass through unread."""
     # Demand
     visits_per_h: float = 10.0
     infected: int = 0
