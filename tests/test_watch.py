@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from dnstap_pb import Dnstap as Event
 from conftest import Cli, a_response
 from live_servers import READY, START, Tap, control, flux, frame, pool, static, until
 from unflux.share import rpz
+from unflux.watch.blocks import Block
 from unflux.watch.config import WatchConfig
 from unflux.watch.log import Log
 from unflux.watch.loop import Watch
@@ -344,6 +345,38 @@ def test_a_slow_disk_holds_no_round_up_and_loses_nothing(
     watch.save(wait=True)
     assert watch.counts["checkpoints"] == 2 and watch.saver.delta_bytes == 0
     assert {block.trigger for block in watch.saver.store.load()} == {"www.flux.test"}
+
+
+def test_blocks_that_come_while_the_writer_takes_others_are_written_too(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = make(state=str(tmp_path / "state"))
+    saver = watch.saver
+    assert saver is not None
+    begun, go_on, save = threading.Event(), threading.Event(), saver.store.save
+
+    def slowly(blocks: Iterable[Block]) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        save(blocks)
+
+    monkeypatch.setattr(saver.store, "save", slowly)
+
+    def block(trigger: str) -> Block:
+        return Block(trigger=trigger, kind="qname", name=trigger, verdict="single_flux", score=1,
+                     confidence="high", reason="", by="", action="nxdomain", since_us=0, seen_us=0,
+                     until_us=1 << 60)  # fmt: skip
+
+    def taken_meanwhile() -> Iterator[Block]:
+        go_on.set()  # the writer ends the first, and takes the second
+        until(lambda: saver._blocks is None, what="the second to be taken")
+        yield block("third.test")
+
+    saver.save_blocks([block("first.test")])
+    assert begun.wait(5)
+    saver.save_blocks([block("second.test")])
+    saver.save_blocks(taken_meanwhile())
+    until(lambda: [one.trigger for one in saver.store.load()] == ["third.test"], what="the third")
 
 
 def test_a_zone_file_that_cannot_be_written_is_tried_again(make: Make, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,6 +41,8 @@ class Saver:
         self._delta = Window(plain=True)
         self._blocks: list[Block] | None = None
         """Blocks to be written; what is newer replaces what was not written yet."""
+        self._lock = threading.Lock()
+        """Held while `_blocks` is looked at and set: the loop puts there what the writer takes."""
         self._merged: deque[Future[None]] = deque()
         self._saving: Future[None] | None = None
         self._merger = ThreadPoolExecutor(1, "unflux-merger")
@@ -62,13 +65,15 @@ class Saver:
 
     def save_blocks(self, blocks: Iterable[Block]) -> None:
         """Write these blocks as soon as the writer comes to it."""
-        is_queued = self._blocks is not None
-        self._blocks = list(blocks)
+        wanted = list(blocks)
+        with self._lock:
+            is_queued, self._blocks = self._blocks is not None, wanted
         if not is_queued:
             self._writer.submit(self._write_blocks)
 
     def _write_blocks(self) -> None:
-        blocks, self._blocks = self._blocks, None
+        with self._lock:
+            blocks, self._blocks = self._blocks, None
         if blocks is None:
             return
         try:
@@ -92,7 +97,8 @@ class Saver:
 
     def _save(self, merged: Future[Window], blocks: list[Block], now_s: int) -> None:
         if not self.is_saved:  # tried again
-            self._blocks = blocks if self._blocks is None else self._blocks
+            with self._lock:
+                self._blocks = blocks if self._blocks is None else self._blocks
             self._write_blocks()
         delta = merged.result()
         if delta.size()["rows"] or delta.size()["names"]:
