@@ -449,6 +449,10 @@ def command_line_lab(scenario: str, tmp_path: Path) -> Iterator[tuple[subprocess
     assert until(lambda: runtime_of(out) is not None, 60)
     directory = runtime_of(out)
     assert directory is not None
+    assert process.stderr is not None
+    # The lab is ready a moment before the command knows: a signal until then ends its start.
+    while "unflux lab inside" not in (line := process.stderr.readline()):
+        assert line, "it ended"
     yield process, directory
     process.kill()
     process.wait()
