@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from unflux.lab.live.resolver import RESOLVER
 from unflux.lab.live.session import Lab, LabOptions
 from unflux.lab.live.story import read_packets
+from unflux.lab.model.plan import text_of
 from unflux.networks.exchanges import ROLES, host_of
 from unflux.networks.packets import Capture, read_captures
 from unflux.networks.trace import Trace, trace
 
-RESOLVER = "198.19.255.164"
 SERVICE = """
 [[service]]
 name = "{name}"
@@ -193,9 +194,10 @@ def by_length(path: Path, truth: Truth) -> dict[int, Counter[str]]:
 def others(path: Path, truth: Truth) -> dict[str, str]:
     """Hosts that are no agents: clients, plain servers of pages and names, the resolver."""
     everybody = truth.hosts | set().union(*truth.agents.values())
-    found = {RESOLVER: "the resolver"}
+    resolver = text_of(RESOLVER)
+    found = {resolver: "the resolver"}
     for packet in read_packets(path):
-        if packet.payload and packet.source not in everybody | {RESOLVER}:
+        if packet.payload and packet.source not in everybody | {resolver}:
             if packet.ports[1] in (80, 443):
                 found[packet.source] = "clients"
                 if packet.target not in everybody:

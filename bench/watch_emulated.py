@@ -10,7 +10,6 @@ resolvers and clients do in between is left out; what judging waits for is all t
 from __future__ import annotations
 
 import io
-import struct
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from watch_live import Block, table
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from captures import frames_of  # noqa: E402
 from live_servers import Tap, until  # noqa: E402
 from unflux.share import rpz  # noqa: E402
 from unflux.watch.config import WatchConfig  # noqa: E402
@@ -33,17 +33,11 @@ from unflux.watch.loop import Watch  # noqa: E402
 
 def read(path: Path) -> list[tuple[float, bytes, dns.message.Message]]:
     """(time, payload, response) of each dnstap frame, in order of time."""
-    data, at, found = path.read_bytes(), 0, []
-    while at < len(data):
-        [length] = struct.unpack_from(">I", data, at)
-        if not length:  # a control frame
-            at += 8 + struct.unpack_from(">I", data, at + 4)[0]
-            continue
-        payload = data[at + 4 : at + 4 + length]
+    found = []
+    for payload in frames_of(path):
         message = Event.FromString(payload).message
         seconds = message.response_time_sec + message.response_time_nsec / 1e9
         found.append((seconds, payload, dns.message.from_wire(message.response_message)))
-        at += 4 + length
     return sorted(found, key=lambda one: one[0])
 
 

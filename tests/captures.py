@@ -91,3 +91,16 @@ def write_dnstap(path: Path, frames: Iterable[bytes]) -> Path:
     data = b"".join(struct.pack(">I", len(frame)) + frame for frame in frames)
     path.write_bytes(control(2) + data + control(3))
     return path
+
+
+def frames_of(path: Path) -> list[bytes]:
+    """Data frames of a Frame Streams file, cut with nothing of unflux."""
+    data, at, found = path.read_bytes(), 0, []
+    while at < len(data):
+        [length] = struct.unpack_from(">I", data, at)
+        if length == 0:
+            at += 8 + struct.unpack_from(">I", data, at + 4)[0]
+            continue
+        found.append(data[at + 4 : at + 4 + length])
+        at += 4 + length
+    return found

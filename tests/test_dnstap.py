@@ -12,7 +12,7 @@ from dnstap_pb import Dnstap as Event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captures import write_dnstap
+from captures import frames_of, write_dnstap
 from conftest import SHARED_DATA, a_response, flux_answers, needs_shared_data
 from unflux import _native, sightings
 from unflux.sources.base import Books, ReadOptions
@@ -113,19 +113,6 @@ def test_both_sides_of_a_resolver_stay_apart(tmp_path: Path) -> None:
     history = sightings.reduce([write_dnstap(tmp_path / "a", frames)])
     vantages = history.sightings_table().column("vantage").to_pylist()
     assert vantages.count("client") == vantages.count("upstream") > 10
-
-
-def frames_of(path: Path) -> list[bytes]:
-    """Data frames of a Frame Streams file, cut with nothing of unflux."""
-    data, at, found = path.read_bytes(), 0, []
-    while at < len(data):
-        [length] = struct.unpack_from(">I", data, at)
-        if length == 0:
-            at += 8 + struct.unpack_from(">I", data, at + 4)[0]
-            continue
-        found.append(data[at + 4 : at + 4 + length])
-        at += 4 + length
-    return found
 
 
 @needs_shared_data

@@ -7,7 +7,6 @@ import random
 import shutil
 import struct
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,9 @@ import pytest
 import traffic
 from captures import write_pcapng
 from conftest import Cli
+from test_lab_live import needs_lab
 from traffic import AGENT, MOTHERSHIP, Busy, Capture, background, capture_at
 from unflux.errors import UnfluxError
-from unflux.lab.live.doctor import examine, missing
 from unflux.lab.live.session import Lab, LabOptions
 from unflux.networks import pairing
 from unflux.networks.exchanges import ROLES, host_of
@@ -25,10 +24,6 @@ from unflux.networks.packets import read_captures
 from unflux.networks.trace import NOT_FOUND, PROXY, Trace, trace
 
 ROLES_TRIED = ("http", "dns", "tls")
-LACKING = missing(examine()) if sys.platform.startswith("linux") else ["Linux"]
-needs_lab = pytest.mark.skipif(
-    bool(LACKING) or shutil.which("openssl") is None, reason="no live lab with TLS can run here"
-)
 
 
 def traced(capture: Capture, path: Path, agent: str = AGENT) -> Trace:
@@ -332,6 +327,7 @@ visits_per_h = 900
 
 
 @needs_lab
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_tls_that_an_agent_of_the_live_lab_cannot_read_leads_to_the_mothership(
     tmp_path: Path,
 ) -> None:

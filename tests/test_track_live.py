@@ -180,7 +180,7 @@ def test_a_resolver_is_asked_encrypted_and_its_certificate_is_checked(
 ) -> None:
     if resolver.startswith("https") and not dns.query.have_doh:
         pytest.skip("unflux[doh] is not installed")
-    monkeypatch.setenv("SSL_CERT_FILE", str(servers.folder / "cert.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(servers.folder / "tls.pem"))
     servers.unflux("track", "add", "still.mother.test", "--dir", tmp_path)
     done = servers.unflux("track", "run", "--dir", tmp_path, "--resolver", resolver, "--for", "2s")
     assert done.returncode == 0, done.stderr

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from unflux.lab.live.tls import make_certificate
+
 ROOT_SERVER, TLD_SERVER, ZONE_SERVER = "198.18.0.1", "198.18.0.2", "198.18.0.3"
 RESOLVER = "198.18.0.4"
 NAMED, UNBOUND = shutil.which("named"), shutil.which("unbound")
@@ -139,8 +141,8 @@ remote-control:
 ENCRYPTED = """
   interface: {resolver}@853
   interface: {resolver}@443
-  tls-service-key: "{folder}/key.pem"
-  tls-service-pem: "{folder}/cert.pem"
+  tls-service-key: "{key}"
+  tls-service-pem: "{certificate}"
 """
 """DNS over TLS and over HTTPS."""
 NAME_IN_CERTIFICATE = "dns.resolver.test"
@@ -150,14 +152,8 @@ ADDRESSES = (ROOT_SERVER, TLD_SERVER, ZONE_SERVER, RESOLVER)
 
 def _certified(folder: Path) -> str:
     """Make a certificate for the resolver; the lines of unbound's configuration that use it."""
-    subprocess.run(
-        [str(OPENSSL), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-days", "2", "-subj", "/CN=unflux test", "-keyout", str(folder / "key.pem"),
-         "-out", str(folder / "cert.pem"), "-addext",
-         f"subjectAltName=DNS:{NAME_IN_CERTIFICATE},IP:{RESOLVER}"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return ENCRYPTED.format(resolver=RESOLVER, folder=folder)
+    certificate, key = make_certificate(folder, (f"DNS:{NAME_IN_CERTIFICATE}", f"IP:{RESOLVER}"))
+    return ENCRYPTED.format(resolver=RESOLVER, certificate=certificate, key=key)
 
 
 @contextmanager

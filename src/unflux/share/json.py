@@ -40,23 +40,27 @@ def write_findings(findings: list[Finding], out: IO[bytes]) -> None:
         out.write(_ENCODER.encode(ecs(finding)) + b"\n")
 
 
+def ecs_head(at: str | None, verdict: str, reason: str, *, is_alert: bool = True) -> dict[str, Any]:
+    """What every event of ours says in ECS: when, how grave, why, by which verdict, T1568.001."""
+    return {
+        "@timestamp": at,
+        "event": {
+            "kind": "alert" if is_alert else "event",
+            "category": ["network", "intrusion_detection"],
+            "severity": SEVERITY.get(verdict, 0),
+            "reason": reason,
+        },
+        "rule": {"name": verdict},
+        "threat": {"technique": {"id": ["T1568"], "subtechnique": {"id": ["T1568.001"]}}},
+    }
+
+
 def ecs(finding: Finding) -> dict[str, Any]:
     """A finding as an ECS alert."""
     top = finding.reasons[0].says if finding.reasons else finding.verdict
-    return {
-        "@timestamp": finding.last_seen,
-        "event": {
-            "kind": "alert" if finding.is_flux else "event",
-            "category": ["network", "intrusion_detection"],
-            "severity": SEVERITY.get(finding.verdict, 0),
-            "reason": top,
-        },
-        "rule": {
-            "name": finding.verdict,
-            "id": finding.detector.id,
-            "version": str(finding.detector.version),
-        },
-        "threat": {"technique": {"id": ["T1568"], "subtechnique": {"id": ["T1568.001"]}}},
+    head = ecs_head(finding.last_seen, finding.verdict, top, is_alert=finding.is_flux)
+    head["rule"] |= {"id": finding.detector.id, "version": str(finding.detector.version)}
+    return head | {
         "dns": {
             "question": {"name": finding.name, "registered_domain": finding.registered_domain},
             "resolved_ip": [agent.address for agent in finding.agent_list],

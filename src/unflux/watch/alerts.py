@@ -88,18 +88,10 @@ def _connection(one: Connection) -> dict[str, Any]:
 def compose_connected(news: News, verdict: str, told_at: str) -> dict[str, Any]:
     """A client connected to an agent of a name that was judged flux before."""
     one = news.connection
-    return {
-        "@timestamp": iso(one.last_us),
-        "event": {
-            "kind": "alert",
-            "category": ["network", "intrusion_detection"],
-            "severity": json.SEVERITY.get(verdict, 0),
-            "reason": f"{one.client} connected to {one.destination}, an address of {news.name}",
-            "action": "flux_connected",
-            "created": told_at,
-        },
-        "rule": {"name": verdict},
-        "threat": {"technique": {"id": ["T1568"], "subtechnique": {"id": ["T1568.001"]}}},
+    reason = f"{one.client} connected to {one.destination}, an address of {news.name}"
+    head = json.ecs_head(iso(one.last_us), verdict, reason)
+    head["event"] |= {"action": "flux_connected", "created": told_at}
+    return head | {
         "dns": {"question": {"name": news.name}, "resolved_ip": [one.destination]},
         "client": {"ip": [one.client]},
         "flux_connections": {"n_clients": 1, "connections": [_connection(one)]},

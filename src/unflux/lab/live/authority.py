@@ -341,8 +341,8 @@ class Authority:
     ) -> None:  # fmt: skip
         """Add a name server's address, and its IPv6 twin where it has one: agents have none."""
         number = int(ip_address(address))
-        own = [("A" if number < 1 << 32 else "AAAA", address)]
-        if self.is_dual(zone) and plan.INFRASTRUCTURE <= number < 1 << 32:
+        own = [("AAAA" if plan.is_v6(number) else "A", address)]
+        if self.is_dual(zone) and number >= plan.INFRASTRUCTURE and not plan.is_v6(number):
             own.append(("AAAA", plan.text_of(plan.twin(number))))
         for rdtype, rdata in own:
             if only is None or dns.rdatatype.from_text(rdtype) == only:

@@ -19,8 +19,8 @@ import dns.message
 
 from unflux.lab.live.authority import SINKHOLE, Authority
 from unflux.lab.live.roles import Network, Roles
-from unflux.lab.live.sockets import WildcardUdp, is_v6, number_of, wildcard_tcp
-from unflux.lab.model.plan import canonical, text_of, twin
+from unflux.lab.live.sockets import WildcardUdp, number_of, wildcard_tcp
+from unflux.lab.model.plan import canonical, is_v6, of_family, text_of
 
 MAX_PENDING = 4_096
 """Forwarded questions that wait for the mothership; more are dropped, as a small device would."""
@@ -124,7 +124,7 @@ class DnsServers:
         self.pending[number] = Forwarded(
             agent, asker, payload[:2], network.mothership, time.monotonic()
         )
-        to = (text_of(_of_family(network.mothership, agent)), 53)
+        to = (text_of(of_family(network.mothership, agent)), 53)
         self._send(self.upstream, number.to_bytes(2) + payload[2:], agent, to)
 
     def _expire(self) -> None:
@@ -161,7 +161,7 @@ class DnsServers:
             network = self._forwards(payload, address)
             if network:
                 self.counts["forwarded"] += 1
-                mothership = _of_family(network.mothership, address)
+                mothership = of_family(network.mothership, address)
                 return await ask_tcp(payload, text_of(mothership), text_of(address))
             response = self.respond(payload, address)
         except dns.exception.DNSException:
@@ -172,11 +172,6 @@ class DnsServers:
             return None
         self.counts["answered"] += 1
         return response.to_wire(max_size=65_535)
-
-
-def _of_family(host: int, other: int) -> int:
-    """The address by which a host of the lab's own network is reached from another one."""
-    return twin(host) if is_v6(other) else host
 
 
 def _udp_wire(response: dns.message.Message) -> bytes:

@@ -43,11 +43,6 @@ def number_of(text: str) -> int:
     return int.from_bytes(socket.inet_pton(family, text))
 
 
-def is_v6(address: int) -> bool:
-    """Which family a number is of: the lab has no IPv6 address as small as an IPv4 one."""
-    return address >= 1 << 32
-
-
 class WildcardUdp:
     """UDP on every lab address of a family at once."""
 

@@ -12,15 +12,15 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 from unflux.errors import Unavailable
 from unflux.lab.live.roles import Network, Roles
-from unflux.lab.live.sockets import is_v6, number_of, wildcard_tcp
+from unflux.lab.live.sockets import number_of, wildcard_tcp
 from unflux.lab.live.web import RELAY_TIMEOUT_S, WebServers
-from unflux.lab.model.plan import canonical, text_of, twin
+from unflux.lab.model.plan import canonical, of_family, text_of
 
 PORT = 443
 PIECE_BYTES = 65_536
@@ -28,6 +28,7 @@ MAX_RELAYED = 512
 """Connections under way through agents; more are refused, as a busy host does."""
 IDLE_S = 10.0
 """A connection without a byte for so long is ended."""
+LAB_NAMES = ("DNS:*.test", "DNS:*.example")
 
 
 class TlsServers:
@@ -118,7 +119,7 @@ class TlsServers:
 
     async def _relay(self, connection: socket.socket, agent: int, network: Network) -> None:
         target = self._next_hop(agent, network)
-        self.pages.relayed_last[agent] = target
+        self.pages.note_relayed(agent, target)
         reader, writer = await asyncio.open_connection(sock=connection)
         try:
             async with asyncio.timeout(RELAY_TIMEOUT_S):
@@ -152,7 +153,7 @@ class TlsServers:
         ends = [one for one in network.back_ends if one not in self.roles.down]
         ends = ends or [network.mothership]
         target = ends[self.pages.counts["relayed"] % len(ends)]
-        return text_of(twin(target) if is_v6(agent) else target)
+        return text_of(of_family(target, agent))
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -171,8 +172,15 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                 writer.write_eof()
 
 
-def make_certificate(directory: Path) -> tuple[Path, Path]:
+def make_certificate(directory: Path, names: Sequence[str] = LAB_NAMES) -> tuple[Path, Path]:
     """A certificate that it signs itself and its key, for a month, in a directory that goes.
+
+    Parameters
+    ----------
+    directory
+        Gets `tls.pem` and `tls.key`.
+    names
+        Whom it stands for, as OpenSSL writes them: ``DNS:*.test``, ``IP:198.18.0.4``.
 
     Raises
     ------
@@ -187,7 +195,7 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
         [
             program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
             "-nodes", "-days", "30", "-subj", "/CN=unflux lab", "-addext",
-            "subjectAltName=DNS:*.test,DNS:*.example", "-keyout", str(key), "-out",
+            f"subjectAltName={','.join(names)}", "-keyout", str(key), "-out",
             str(certificate),
         ],
         capture_output=True, text=True, check=False, timeout=20,

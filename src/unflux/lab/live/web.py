@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from unflux.errors import Unavailable
 from unflux.lab.live.roles import Network, Roles
 from unflux.lab.live.sockets import is_lab_address, number_of, wildcard_tcp
-from unflux.lab.model.plan import canonical, text_of, twin
+from unflux.lab.model.plan import canonical, of_family, text_of, twin
 
 try:
     import aiohttp
@@ -125,10 +125,7 @@ class WebServers:
     ) -> web.StreamResponse:
         """Pass a request on from the agent's own address, and what comes back, piece by piece."""
         target = self._next_hop(request, agent, network)
-        self.relayed_last.pop(agent, None)
-        self.relayed_last[agent] = target
-        if len(self.relayed_last) > MAX_RELAYED:
-            del self.relayed_last[next(iter(self.relayed_last))]
+        self.note_relayed(agent, target)
         session = self._session(agent)
         host = f"[{target}]" if ":" in target else target
         headers = {
@@ -153,6 +150,13 @@ class WebServers:
                 return response
             return web.Response(status=502, text="relay failed\n")
 
+    def note_relayed(self, agent: int, target: str) -> None:
+        """Remember where an agent relayed to last, of pages plain or over TLS."""
+        self.relayed_last.pop(agent, None)
+        self.relayed_last[agent] = target
+        if len(self.relayed_last) > MAX_RELAYED:
+            del self.relayed_last[next(iter(self.relayed_last))]
+
     def _next_hop(self, request: web.BaseRequest, agent: int, network: Network) -> str:
         """Another agent while the chain is short, then a back end."""
         hops_done = request.headers.get("Via", "").count("agent") + 1
@@ -165,7 +169,7 @@ class WebServers:
             if others:
                 return text_of(random.choice(others))  # noqa: S311
         target = random.choice(network.back_ends or [network.mothership])  # noqa: S311
-        return text_of(target if agent < 1 << 32 else twin(target))
+        return text_of(of_family(target, agent))
 
     def _session(self, agent: int) -> aiohttp.ClientSession:
         """The agent's client, bound to its address."""

@@ -134,6 +134,16 @@ def write_tables(directory: Path) -> None:
     )
 
 
+def is_v6(address: int) -> bool:
+    """Which family a number is of: the lab has no IPv6 address as small as an IPv4 one."""
+    return address >= 1 << 32
+
+
+def of_family(host: int, other: int) -> int:
+    """The address by which a host of the lab's own network is reached from another one."""
+    return twin(host) if is_v6(other) else host
+
+
 def twin(address: int) -> int:
     """The IPv6 address of a host of the lab's own network, by its IPv4 address."""
     return int(LAB_V6[0]) + address
@@ -148,4 +158,4 @@ def canonical(address: int) -> int:
 @functools.lru_cache(1 << 18)
 def text_of(address: int) -> str:
     """An address in presentation form."""
-    return str(IPv4Address(address) if address < 1 << 32 else IPv6Address(address))
+    return str(IPv6Address(address) if is_v6(address) else IPv4Address(address))

@@ -500,7 +500,7 @@ class World:
             )  # fmt: skip
             glue.append(
                 Record(
-                    ADDITIONAL, host, self.rdtypes.number("A" if address < 1 << 32 else "AAAA"),
+                    ADDITIONAL, host, self.rdtypes.number("AAAA" if plan.is_v6(address) else "A"),
                     one.ns_ttl_s,
                     self.rdata.number(plan.text_of(address)),
                 )
