@@ -319,6 +319,9 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
 ) -> None:
     out, quiet = tmp_path / "out", tmp_path / "tiny.toml"
     quiet.write_text(SMALL.replace("visits_per_h = 480", "visits_per_h = 90"))
+    # Fresh answers are told apart by the minute of the wall, however fast the lab runs: half a run on
+    # either side of a minute's end shows another thing each time.
+    assert until(lambda: time.time() % 60 < 28)
     done = cli("lab", "run", quiet, "--speed", "180", "--for", "25s", "--out", out, "--json",
                "--agent", "first")  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -329,6 +332,14 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
     known = json.loads((out / "labels.json").read_text())["names"]
     flux = {name for name, one in known.items() if one["flux"]}
     sure = flux & {name for name, one in known.items() if one["kind"] in ("pharma", "double")}
+    events = [json.loads(line) for line in (out / "truth.ndjson").read_text().splitlines()]
+    moving = {one["name"] for one in events if one["event"] == "name_servers"}
+
+    def serves_flux(host: str) -> bool:
+        """A name server whose addresses are agents by the truth: a resolver with IPv6 asks for it."""
+        label, _, apex = host.partition(".")
+        return label.startswith("ns") and any(f".{one}".endswith(f".{apex}") for one in moving)
+
     verdicts: dict[str, dict[str, str]] = {}
     named: set[str] = set()
     suspected: set[str] = set()
@@ -342,8 +353,9 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
                  and verdict != "not_flux"}  # fmt: skip
         # The apex of a name whose servers are agents is flux as much as the name itself.
         others = {
-            name for name in found - flux if not any(one.endswith(f".{name}") for one in flux)
-        }
+            name for name in found - flux
+            if not any(one.endswith(f".{name}") for one in flux) and not serves_flux(name)
+        }  # fmt: skip
         assert not others, (view, others)
         named |= found
         suspected |= {name for name, verdict in verdicts[view].items() if verdict == "ambiguous"}
@@ -357,7 +369,6 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
     for one in pq.read_table(answers, filters=[("section", "==", "additional")]).to_pylist():
         glue.setdefault(one["owner"], set()).add(one["rdata"])
     assert max(map(len, glue.values())) >= 5, glue
-    events = [json.loads(line) for line in (out / "truth.ndjson").read_text().splitlines()]
     assert {"network", "agents", "rrset", "name_servers", "infected"} <= {
         one["event"] for one in events
     }
