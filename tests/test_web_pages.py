@@ -252,7 +252,9 @@ def test_a_class_takes_an_agent_of_the_running_lab_down(browser: Any, site: str)
         assert page.locator(".slot.serves").count() == 1  # that of the legend
         page.get_by_role("button", name="An agent", exact=True).click()
         page.locator(".uploads li", has_text="agent of pharma-1-1").wait_for()
-        page.locator(".uploads small", has_text="failed fetches").wait_for(timeout=60_000)
+        page.locator(".uploads small, .uploads .alert").first.wait_for(timeout=90_000)
+        told = page.locator(".uploads li").first.inner_text()
+        assert "failed fetches" in told, told
         if me["features"].count("walk"):
             assert page.locator(".arrow").first.evaluate(
                 "one => getComputedStyle(one).strokeDashoffset"

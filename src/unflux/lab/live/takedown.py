@@ -22,6 +22,8 @@ BEFORE_S = 4.0
 WINDOW = 10
 """Probes in a row that tell whether the content is there."""
 MAX_WATCH_S = 600.0
+PATIENCE_S = 15.0
+"""How long to wait for an answer that names an agent which is up: agents come and go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Takedowns:
         Raises
         ------
         ValueError
-            When there is no such network or take-down.
+            When there is no such network or take-down, or nothing of it came up in time.
         """
         if what not in self.kinds:
             raise ValueError(f"there is no take-down {what!r}; known ones: {', '.join(self.kinds)}")
@@ -85,8 +87,8 @@ class Takedowns:
         rdtype = self.stage.world.services[network.service].settings.rdtype
         rdtype = "AAAA" if rdtype == "AAAA" else "A"  # with HTTPS hints come addresses, too
         before = await self._watch(named.name, rdtype, BEFORE_S)
+        targets = await self._take(what, network, named.name)
         at_s = time.time()
-        targets = self.kinds[what](network, named.name)
         event = {"event": "takedown", "network": network.name, "what": what, "targets": targets}
         self.tell(event)
         after = await self._watch(named.name, rdtype, watch_s)
@@ -107,6 +109,15 @@ class Takedowns:
             "failed_after": _failed(after),
             "back_after_s": back_s,
         }
+
+    async def _take(self, what: str, network: Network, name: str) -> list[str]:
+        """Take down what is up; wait for it while the current answer names none."""
+        until = time.time() + PATIENCE_S
+        while not (targets := self.kinds[what](network, name)):
+            if time.time() > until:
+                raise ValueError(f"{name} named no agent that is up within {PATIENCE_S:g} s")
+            await asyncio.sleep(PROBE_EVERY_S)
+        return targets
 
     async def _watch(self, name: str, rdtype: str, seconds: float) -> list[Probe]:
         """Ask again and again, each time as another client; slow failures do not stop the clock."""
@@ -144,17 +155,14 @@ class Takedowns:
     def _agent(self, network: Network, name: str) -> list[str]:
         """One of those that the current answer names."""
         addresses = self.stage.authority.addresses(name, self.stage.now())
-        up = [one for one in addresses if self.stage.roles.is_agent(one)]
-        if not up:
-            raise ValueError(f"{name} has no agent that is up now")
-        return self._down(up[:1])
+        return self._down([one for one in addresses if self.stage.roles.is_agent(one)][:1])
 
     def _agent_dns(self, network: Network, name: str) -> list[str]:
         """One agent that is registered as a name server."""
-        up = [one for one in self._servers(name) if self.stage.roles.is_agent(one)]
-        if not up:
+        servers = self._servers(name)
+        if not any(one in self.stage.roles.agents for one in servers):
             raise ValueError(f"{network.name} has no agents as name servers: it is single flux")
-        return self._down(up[:1])
+        return self._down([one for one in servers if self.stage.roles.is_agent(one)][:1])
 
     def _name_servers(self, network: Network, name: str) -> list[str]:
         """All name servers that are registered now: fixed ones, or agents."""
