@@ -131,13 +131,12 @@ fn in_order(batch: &RecordBatch, owner: &Order, rdata: Option<&Order>) -> Result
     let blank = Place { owner: 0, row: 0, key: 0 };
     sort_by_owner(&mut rows, &mut Vec::new(), owner.values.len(), blank, |place| place.owner, |place| place.key);
     let schema = batch.schema();
-    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
-        match (field.name().as_str(), rdata) {
+    let columns =
+        schema.fields().iter().zip(batch.columns()).map(|(field, column)| match (field.name().as_str(), rdata) {
             ("owner", _) => owner.column(batch, "owner", &rows),
             ("rdata", Some(rdata)) => rdata.column(batch, "rdata", &rows),
             (name, _) => taken(column, &rows).map_err(|error| format!("column {name}: {error}")),
-        }
-    });
+        });
     RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?).map_err(|error| error.to_string())
 }
 

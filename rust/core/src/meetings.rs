@@ -135,7 +135,8 @@ pub fn of_rows(rows: &Int64Array, codes: &Int64Array) -> Result<RecordBatch, Str
         n.push(i64::from(n_common));
     });
     let column = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
-    RecordBatch::try_from_iter([("a", column(a)), ("b", column(b)), ("n", column(n))]).map_err(|error| error.to_string())
+    RecordBatch::try_from_iter([("a", column(a)), ("b", column(b)), ("n", column(n))])
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

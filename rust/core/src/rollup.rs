@@ -690,12 +690,18 @@ fn domains_per_address(parts: &[Part], bounds: &[usize], domain_of: &Int32Array,
     domains
 }
 
-fn sharing(codes: &[u32], domains: &[u32], n_domains: f64) -> Sharing {
+/// ln of how rare it is that an address is used by so many of `n_domains`, by that number.
+fn rarities(domains: &[u32], n_domains: f64) -> Vec<f64> {
+    let most = domains.iter().copied().max().unwrap_or_default();
+    (0..=most).map(|crowd| (n_domains / f64::from(crowd.max(1))).ln().max(0.0)).collect()
+}
+
+fn sharing(codes: &[u32], domains: &[u32], rarities: &[f64]) -> Sharing {
     codes.iter().fold(Sharing::default(), |sum, code| {
         let crowd = domains[*code as usize];
         Sharing {
             n_shared: sum.n_shared + u64::from(crowd > 1),
-            idf_sum: sum.idf_sum + (n_domains / f64::from(crowd.max(1))).ln().max(0.0),
+            idf_sum: sum.idf_sum + rarities[crowd as usize],
             max_domains: sum.max_domains.max(u64::from(crowd)),
         }
     })
@@ -844,7 +850,7 @@ pub fn rollup(
     let rolled = Rolled { asked: asked(activity, names.len())?, times: &groups.times, names, parts, bounds };
     let n_domains = domains.iter().flatten().collect::<Set<_>>().len().max(2) as f64;
     let zones = zones(&rolled, rdata, &places, domains);
-    columns_of(&rolled, &crowds, domains, n_domains, &zones).map_err(|error| error.to_string())
+    columns_of(&rolled, &crowds, domains, &rarities(&crowds, n_domains), &zones).map_err(|error| error.to_string())
 }
 
 /// For each name with NS records: what its name servers' addresses do.
@@ -1115,7 +1121,7 @@ fn columns_of(
     rolled: &Rolled<'_>,
     crowds: &[u32],
     domains: &Int32Array,
-    n_domains: f64,
+    rarities: &[f64],
     zones: &Zones,
 ) -> Result<RecordBatch, arrow_schema::ArrowError> {
     let kept = rolled.judged(&zones.is_server);
@@ -1127,7 +1133,7 @@ fn columns_of(
     let mut times = ["time_first", "time_last"].map(|name| (name, Vec::with_capacity(kept.len())));
     for id in &kept {
         let (counts, codes) = rolled.counts(*id);
-        let share = sharing(codes, crowds, n_domains);
+        let share = sharing(codes, crowds, rarities);
         let zone = zones.zone_of[*id];
         let servers = zone.and_then(|zone| zones.servers.get(&zone));
         let of_zone = zone_columns(counts, zone.map(|zone| rolled.counts(zone).0), servers);

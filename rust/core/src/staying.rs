@@ -55,8 +55,7 @@ impl Staying {
                 expected += (share * whole as f64).round_ties_even() as i128;
             }
         }
-        (n_returning > 0)
-            .then(|| Staying { n_returning, dwell_ratio: (spanned as f64 / expected as f64).min(1.0) })
+        (n_returning > 0).then(|| Staying { n_returning, dwell_ratio: (spanned as f64 / expected as f64).min(1.0) })
     }
 }
 

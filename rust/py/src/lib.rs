@@ -12,7 +12,8 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use unflux_core::{
-    agents, answers, canonical, clients, compose, enrich, flows, formats, input, meetings, reduce, report, rollup, sightings, source,
+    agents, answers, canonical, clients, compose, enrich, flows, formats, input, meetings, reduce, report, rollup,
+    sightings, source,
 };
 
 type Batch = PyArrowType<RecordBatch>;
