@@ -207,7 +207,8 @@ class _Columns(dict[str, list[Any]]):
         self.table = table
 
     def __missing__(self, name: str) -> list[Any]:
-        self[name] = found = self.table.column(name).to_pylist()
+        found: list[Any] = self.table.column(name).to_pylist()
+        self[name] = found
         return found
 
 

@@ -209,7 +209,7 @@ OUTCOMES = [
     )
     for benign in BENIGN
 ]
-"""What each benign service that was tried says when it does not, and when it does explain a name."""
+"""What each benign service that was tried says: not matching, and matching."""
 
 PERIODS = {
     "rotation_period_s": "its addresses change about every {}",

@@ -45,7 +45,7 @@ def follow(features: pa.Table, history: History, of_addresses: list[str]) -> pa.
 
 
 def _ends(features: pa.Table, edges: pa.Table) -> tuple[Numbers, Numbers]:
-    """Aliases and the end of each, found from the ends backwards: one round over the edges a hop."""
+    """Aliases and the end of each, found from the ends backwards: a round over the edges a hop."""
     ids = features.column("name_id").to_numpy()
     alias, target = edges.column("alias").to_numpy(), edges.column("target").to_numpy()
     size = int(max(ids.max(), alias.max(), target.max())) + 1
