@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 """The features (and keys) of one name."""
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Reason(msgspec.Struct, frozen=True, gc=False):
     """Why a score is what it is."""
 
     feature: str
@@ -33,7 +33,7 @@ class Reason(msgspec.Struct, frozen=True):
     """Share of the score that this brought, 0…1."""
 
 
-class Explanation(msgspec.Struct, frozen=True):
+class Explanation(msgspec.Struct, frozen=True, gc=False):
     """A benign service that was tried as an explanation."""
 
     name: str
@@ -57,14 +57,14 @@ class Agent(msgspec.Struct, frozen=True):
     count: int
 
 
-class DetectorId(msgspec.Struct, frozen=True):
+class DetectorId(msgspec.Struct, frozen=True, gc=False):
     """Who judged."""
 
     id: str
     version: int
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Finding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is said of one name. Names are without the final dot."""
 
     name: str
@@ -114,7 +114,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Detector(Protocol):
-    """Features in, verdicts out: no files, no sockets, no clock, no names of anybody."""
+    """Features in, verdicts out: no files, no sockets, no clock, no names of anybody.
+
+    One that reads no feature of `unflux.features.published` may say so with
+    ``reads_published = False``: then a scan does not compute them.
+    """
 
     id: ClassVar[str]
     """Stable, stored with every finding."""
