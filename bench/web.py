@@ -69,7 +69,8 @@ SELECT 'name' || name || '.example' || name % 997 || '.com.' AS owner,
        moment, (1::UBIGINT << (moment // 60 % 64)::UBIGINT)::UBIGINT AS minutes
 FROM (SELECT name, moment, CASE WHEN name % {FLUX_EVERY} = 0 THEN pool
              ELSE name * 7 % 16384 + pool % 4 END AS host
-      FROM (SELECT CASE WHEN n % {BUSY_EVERY} = 0 THEN 0 ELSE n % $names END AS name, hash(n, $part, 'pool') % 16384 AS pool,
+      FROM (SELECT CASE WHEN n % {BUSY_EVERY} = 0 THEN 0 ELSE n % $names END AS name,
+                   hash(n, $part, 'pool') % 16384 AS pool,
                    {START_S} + (hash(n, $part, 'moment') % {HOURS * 60})::BIGINT * 60 AS moment
             FROM range($n) AS every(n)))
 """

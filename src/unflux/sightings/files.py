@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from unflux.errors import UnfluxError
 
-
 ROWS_PER_GROUP = 1 << 16
 """Of a Parquet file. Rows lie by name and a group says from which name to which: who looks for one
 name reads so many rows of a file, not the million that is Arrow's default."""

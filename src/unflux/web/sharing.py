@@ -74,11 +74,12 @@ class SharingIndex:
         wanted = pa.table({"rdata": pa.array(addresses, pa.string())})
         engine.register("wanted", wanted)
         parameters: list[Any] = [[str(self._path)] if indexed else self._files, name, MAX_SHARING]
-        return engine.execute(
+        found: list[tuple[str, int]] = engine.execute(
             f"SELECT owner, count(*) AS n FROM ({pairs}) SEMI JOIN wanted USING (rdata) "
             "WHERE owner <> ? GROUP BY owner ORDER BY n DESC, owner LIMIT ?",
             parameters,
         ).fetchall()
+        return found
 
 
 def forget(folder: Path, scan_id: str) -> None:
