@@ -120,6 +120,23 @@ def test_names_with_the_same_addresses_are_found_by_an_index_or_else_without(
     assert without.sharing(own, "suse.test.") == found
 
 
+def test_one_answer_says_nothing_of_the_size_of_its_pool() -> None:
+    minute = 29_459_520
+
+    def seen(minutes: list[int]) -> portrait.Seen:
+        one = portrait.Seen(minutes[0] * 60_000_000, minutes[-1] * 60_000_000)
+        one.sides["upstream"].update(minutes)
+        one.counts["upstream"] = len(minutes)
+        return one
+
+    at_once = {f"198.18.0.{host}": seen([minute]) for host in range(10)}
+    assert portrait.pool_estimate(at_once) is None
+    over_time = {f"198.18.0.{host}": seen([minute + host // 2]) for host in range(10)}
+    estimate = portrait.pool_estimate(over_time)
+    assert estimate is not None
+    assert estimate["estimate"] > estimate["observed"] == 10
+
+
 def test_minutes_are_read_back_from_the_bits_of_an_hour() -> None:
     minute = 29_459_520  # a whole hour since the epoch
     seen = {minute + 3, minute + 40}

@@ -134,7 +134,7 @@ def _by_owner(batches: list[pa.RecordBatch]) -> pa.Table:
 
     So Parquet's statistics of a group of rows tell which names can be in it.
     """
-    _, ranks = _sorted_dictionary(batches[0].column("owner").dictionary)
+    ranks = pc.rank(batches[0].column("owner").dictionary).to_numpy()
     owners = np.concatenate([ranks[batch.column("owner").indices] for batch in batches])
     return pa.Table.from_batches(batches).take(pa.array(np.argsort(owners, kind="stable")))
 
