@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from unflux import networks
 from unflux.errors import UnfluxError
@@ -111,7 +111,7 @@ def _network(one: Network) -> Html:
     )
 
 
-def _column(one: Network, pictures: dict[str, Callable[[Network], Svg]]) -> Html:
+def _column(one: Network, pictures: Mapping[str, Callable[[Network], Svg]]) -> Html:
     return el("div", *(_figure(title, draw(one)) for title, draw in pictures.items()))
 
 
