@@ -101,8 +101,39 @@ def pieces() -> dict[str, bytes]:
     }
 
 
+def flows() -> dict[str, bytes]:
+    return {name: content[1:] for name, content in files().items() if name.startswith("pcap")}
+
+
+def frames() -> dict[str, bytes]:
+    content = b"protobuf:dnstap.Dnstap"
+    field = struct.pack(">II", 1, len(content)) + content
+
+    def control(kind: int, body: bytes = b"") -> bytes:
+        return struct.pack(">III", 0, 4 + len(body), kind) + body
+
+    events = b"".join(
+        struct.pack(">I", len(event)) + event
+        for event in map(test_dnstap.event, messages().values())
+    )
+    start, stop = control(2, field), control(3)
+    return {
+        "one_way": b"\xff" + start + events + stop,
+        "both_ways": b"\x07" + control(4, field) + start + events + stop,
+        "other_content": b"\x03" + control(2, struct.pack(">II", 1, 3) + b"pcap"[:3]),
+        "too_long": b"\x05" + start + struct.pack(">I", 1 << 30),
+    }
+
+
 def main() -> None:
-    for target, seeds in (("message", messages()), ("file", files()), ("pieces", pieces())):
+    targets = {
+        "message": messages(),
+        "file": files(),
+        "pieces": pieces(),
+        "flows": flows(),
+        "frames": frames(),
+    }
+    for target, seeds in targets.items():
         folder = HERE / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in seeds.items():

@@ -88,7 +88,7 @@ tests() {
     (cd rust && cargo fmt --check && cargo clippy --quiet --workspace --all-targets -- -D warnings \
         && cargo test --quiet -p unflux-core -p unflux-live)
     if command -v c++ >/dev/null || packages g++; then
-        tools/fuzz.sh 20
+        tools/fuzz.sh 12
     fi
     exec $venv/bin/python -m pytest
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +46,8 @@ class ScanOptions:
     """A dataset that takes the inputs in; findings are then about all that it holds."""
     spark: SparkOptions | None = None
     """Read and reduce on a cluster; None is this machine alone."""
+    every_feature: bool = False
+    """Also those that the detector does not look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +131,18 @@ def scan(
     detector = detect.by_id(options.detector_id)
     enrichment = enrich.load(options.asn_db, options.country_db)
     history = _history(paths, options, on_progress)
-    judged = judge(history, enrichment, detector, options.read.threads)
+    history = history.canonical(options.read.threads, moving=True)
+    judged = judge(
+        history,
+        enrichment,
+        detector,
+        options.read.threads,
+        every_feature=options.every_feature,
+    )
     history = judged.history
     listed = judged.table.filter(pc.greater_equal(judged.table.column("score"), options.min_score))
     listed = listed.sort_by([("score", "descending"), ("name", "ascending")])
-    findings = judged.findings(listed.to_pylist())
+    findings = judged.findings(rows_of(listed))
     summary = _summary(history, judged, enrichment, options)
     summary["names"]["listed"] = len(findings)
     summary["seconds"] = round(time.monotonic() - started, 3)
@@ -172,11 +181,58 @@ def _history_by_spark(paths: Sequence[Path], options: ScanOptions, spark: SparkO
     return reading.add_to(Dataset.open(options.save), paths, options.read, spark, **how)
 
 
-def judge(history: History, enrichment: Enrichment, detector: Detector, threads: int = 1) -> Judged:
-    """Features and verdicts of all names in a history."""
-    history = history.canonical()
-    table = features.compute(history, enrichment, threads=threads)
+def judge(
+    history: History,
+    enrichment: Enrichment,
+    detector: Detector,
+    threads: int = 1,
+    *,
+    every_feature: bool = True,
+) -> Judged:
+    """Features and verdicts of all names in a history.
+
+    Without `every_feature`, those that only published detectors read are null for one that does
+    not: they cost as much as all others together.
+    """
+    history = history.canonical(threads)
+    published = every_feature or getattr(detector, "reads_published", True)
+    table = features.compute(history, enrichment, threads=threads, published_too=published)
     return Judged(detector.judge(table.table), table.places, history, detector)
+
+
+class _Columns(dict[str, list[Any]]):
+    """Columns of a table as lists, made when they are asked for."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __missing__(self, name: str) -> list[Any]:
+        self[name] = found = self.table.column(name).to_pylist()
+        return found
+
+
+class _LazyRow(Mapping[str, Any]):
+    """A row of a table, of which few columns are looked at."""
+
+    __slots__ = ("_columns", "_place")
+
+    def __init__(self, columns: _Columns, place: int) -> None:
+        self._columns, self._place = columns, place
+
+    def __getitem__(self, name: str) -> Any:
+        return self._columns[name][self._place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns.table.column_names)
+
+    def __len__(self) -> int:
+        return int(self._columns.table.num_columns)
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """The rows of a table; only columns that are asked for become Python values."""
+    columns = _Columns(table)
+    return [_LazyRow(columns, place) for place in range(table.num_rows)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +247,7 @@ class Explained:
 
 def explain(paths: Sequence[Path], name: str, options: ScanOptions) -> Explained:
     """One name's finding with all its features."""
-    result = scan(paths, replace(options, min_score=2.0))
+    result = scan(paths, replace(options, min_score=2.0, every_feature=True))
     wanted = name.rstrip(".").lower() + "."
     rows = result.judged.table.filter(pc.equal(result.judged.table.column("name"), wanted))
     found = rows.to_pylist()[:1]

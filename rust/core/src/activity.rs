@@ -177,13 +177,15 @@ impl Activities {
     /// Distinct clients: exact while few, else (k − 1) / (k-th smallest hash as a fraction).
     pub fn n_clients(&self, place: usize, addresses: &[Address]) -> u64 {
         let clients = self.clients_of(place);
-        let hashes = clients.iter().map(|id| client_hash(&addresses[*id as usize]));
-        match hashes.max().filter(|_| self.sampled[place]) {
+        if !self.sampled[place] {
+            return clients.len() as u64;
+        }
+        match clients.iter().map(|id| client_hash(&addresses[*id as usize])).max() {
             Some(largest) => {
                 let fraction = (f64::from(largest) + 1.0) / 4_294_967_296.0;
                 ((clients.len() - 1) as f64 / fraction).round() as u64
             }
-            None => clients.len() as u64,
+            None => 0,
         }
     }
 

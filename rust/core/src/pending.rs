@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use crate::link::Address;
 use crate::message::{Message, Rdata, Record, Section};
 use crate::rdtype;
-use crate::reduce::{Failure, Vantage};
+use crate::reduce::{Failure, Seen, Sighting, Vantage};
 use crate::table::{CANONICAL, NONE, TEXT, Tables};
 
 /// What is known of a response beside its message.
@@ -26,6 +26,21 @@ pub struct Pending {
     pub records: Vec<PendingRecord>,
     pub responses: Vec<Response>,
     pub clients: Vec<(u32, Address)>,
+    pub sightings: Vec<PendingSighting>,
+}
+
+/// A row that somebody reduced before, in [`Pending`].
+#[derive(Clone, Copy)]
+pub struct PendingSighting {
+    pub owner: u32,
+    pub rdtype: u16,
+    pub rdata: PendingRdata,
+    pub vantage: Vantage,
+    pub fresh_minutes: u64,
+    pub ttl_max: u32,
+    pub ttl_min: u32,
+    pub hour: i64,
+    pub seen: Seen,
 }
 
 /// A record in [`Pending`].
@@ -80,6 +95,31 @@ impl Pending {
         let failed =
             message.question.zip(failure_of(message)).map(|((qname, qtype), failure)| (base + qname, qtype, failure));
         self.end_response(envelope, failed, tables);
+    }
+
+    /// Take in a row that somebody reduced before; names and bytes of `message` hold its rdata.
+    pub fn push_sighting(&mut self, message: &Message, sighting: &Sighting, tables: &Tables) {
+        let Sighting { owner, rdtype, rdata, hour, seen, fresh_minutes, ttl, vantage } = *sighting;
+        let base = self.push_names(message, tables);
+        let rdata = match rdata {
+            Rdata::A(address) => PendingRdata::A(address),
+            Rdata::Name(index) => PendingRdata::Name(base + index),
+            Rdata::Bytes(span) => self.push_rdata(CANONICAL, rdtype, message.bytes(span), tables),
+            Rdata::Text(span) => self.push_rdata(TEXT, rdtype, message.bytes(span), tables),
+        };
+        let (ttl_max, ttl_min) = ttl.unwrap_or((0, u32::MAX));
+        let owner = base + owner;
+        self.sightings.push(PendingSighting {
+            owner,
+            rdtype,
+            rdata,
+            vantage,
+            fresh_minutes,
+            ttl_max,
+            ttl_min,
+            hour,
+            seen,
+        });
     }
 
     /// Take in the names of a message; returns the place of its first one.
@@ -145,6 +185,7 @@ impl Pending {
         self.records.clear();
         self.responses.clear();
         self.clients.clear();
+        self.sightings.clear();
     }
 }
 

@@ -18,19 +18,28 @@ use crate::activity::{Activities, Change, NO_MINUTE, Sum};
 use crate::clients::Clients;
 use crate::link::Address;
 use crate::message::{Message, Rdata, Section};
-use crate::pending::{Deal, Envelope, Inbox, PENDING_BYTES, Pending, PendingRdata, PendingRecord, Response};
+use crate::pending::{
+    Deal, Envelope, Inbox, PENDING_BYTES, Pending, PendingRdata, PendingRecord, PendingSighting, Response,
+};
 pub use crate::rows::Seen;
-use crate::rows::{Log, Row, Rows};
-use crate::table::{CANONICAL, Entry, Mapping, NONE, TEXT, Tables, WARM};
+use crate::rows::{Row, Rows};
+use crate::table::{Entry, Mapping, NONE, Tables, WARM};
 
+mod open;
 pub mod window;
+
+use open::{Hour, Open};
 
 pub const HOUR_US: i64 = 3_600_000_000;
 const MINUTE_US: i64 = 60_000_000;
-/// Hours held open at once; older ones are closed, and merged if they come back.
-const OPEN_HOURS: usize = 4;
 /// Changes of an open hour from which on they are folded into columns before it is over.
 const MAX_LOG: usize = 1 << 20;
+/// Changes in open hours that seem to be over, from which on these are closed.
+const MAX_WAITING: usize = if cfg!(test) { 40 } else { 1 << 18 }; // tests are to come across it
+/// Emptied logs that are kept for hours to come.
+const MAX_SPARE: usize = 2;
+/// Pieces of a closed hour are not merged before they have so many rows.
+const MIN_MERGED: usize = if cfg!(test) { 4 } else { 256 };
 /// Records of a response up to which repeated ones are looked for one by one.
 const FEW_RECORDS: usize = 16;
 
@@ -112,15 +121,6 @@ impl Bucket {
     }
 }
 
-/// An hour that responses come in for.
-struct Hour {
-    hour: i64,
-    rows: Log,
-    activity: Vec<Change>,
-    /// Rows that were activity already when they came.
-    saved: Activities,
-}
-
 /// One row of passive DNS, or of a saved table, on its way in.
 #[derive(Clone, Debug)]
 pub struct Sighting {
@@ -157,7 +157,7 @@ pub struct SavedActivity<'a> {
 #[derive(Default)]
 pub struct Reducer {
     tables: Tables,
-    open: Vec<Hour>,
+    open: Open,
     closed: BTreeMap<i64, Vec<Bucket>>,
     pending: Pending,
     /// Responses go to whom their names belong to, one of which is this.
@@ -256,7 +256,7 @@ impl Reducer {
 
     /// Work responses in, and empty what they came in.
     fn work(&mut self, pending: &mut Pending) {
-        if pending.responses.is_empty() {
+        if pending.responses.is_empty() && pending.sightings.is_empty() {
             return;
         }
         self.number(pending);
@@ -267,11 +267,9 @@ impl Reducer {
             from = response.records_end as usize;
             self.work_in(response, records);
         }
+        pending.sightings.iter().for_each(|sighting| self.work_in_sighting(sighting));
         pending.clear();
-        if self.open.last().is_some_and(|hour| hour.rows.len() + hour.activity.len() >= MAX_LOG) {
-            let hour = self.open.pop().expect("an hour is open");
-            self.close(hour);
-        }
+        self.close_large();
     }
 
     /// Give every pending name, rdata and client its number.
@@ -322,8 +320,8 @@ impl Reducer {
             }
         }
         count_once(&mut self.rows);
-        let hour = self.open.last_mut().expect("an hour is open");
-        self.rows.iter().for_each(|row| hour.rows.add(*row));
+        self.rows.iter().for_each(|row| self.open.add(*row));
+        let hour = self.open.now();
         for (owner, rdtype, length, ttl) in &self.rrsets {
             let minute = minute_of(ts_us, *ttl, vantage).unwrap_or(NO_MINUTE);
             hour.activity.push(Change::answered(*owner, *rdtype, vantage, client, *length, minute));
@@ -346,29 +344,20 @@ impl Reducer {
 
     /// Take in a row that somebody reduced before. Names and bytes of `message` hold its rdata.
     pub fn add_sighting(&mut self, message: &Message, sighting: &Sighting) {
-        self.flush();
         self.is_mixed = true;
-        self.open_hour(sighting.hour);
-        let Sighting { owner, rdtype, rdata, fresh_minutes, vantage, .. } = *sighting;
-        let mut pending = std::mem::take(&mut self.pending);
-        pending.push_names(message, &self.tables);
-        let rdata = match rdata {
-            Rdata::A(address) => PendingRdata::A(address),
-            Rdata::Name(index) => PendingRdata::Name(index),
-            Rdata::Bytes(span) => pending.push_rdata(CANONICAL, rdtype, message.bytes(span), &self.tables),
-            Rdata::Text(span) => pending.push_rdata(TEXT, rdtype, message.bytes(span), &self.tables),
-        };
-        self.number(&pending);
-        pending.clear();
-        self.pending = pending;
-        let (ttl_max, ttl_min) = sighting.ttl.unwrap_or((0, u32::MAX));
-        let row = Row::once(self.ids[owner as usize], rdtype, self.raw(rdata), vantage, 0, 0, fresh_minutes);
-        let hour = self.open.last_mut().expect("an hour is open");
-        hour.rows.add_seen(sighting.hour, row.with_ttl(ttl_max, ttl_min), sighting.seen);
-        if hour.rows.len() >= MAX_LOG {
-            let hour = self.open.pop().expect("an hour is open");
-            self.close(hour);
+        self.pending.push_sighting(message, sighting, &self.tables);
+        if self.pending.n_bytes() >= PENDING_BYTES {
+            self.flush();
         }
+    }
+
+    /// Log a row that was reduced before in its hour.
+    fn work_in_sighting(&mut self, pending: &PendingSighting) {
+        let PendingSighting { owner, rdtype, rdata, vantage, fresh_minutes, ttl_max, ttl_min, hour, seen } = *pending;
+        self.open_hour(hour);
+        let row = Row::once(self.ids[owner as usize], rdtype, self.raw(rdata), vantage, 0, 0, fresh_minutes);
+        self.open.now().rows.add_seen(hour, row.with_ttl(ttl_max, ttl_min), seen);
+        self.close_large();
     }
 
     /// Take in a saved activity row for the lower-case wire name `owner`.
@@ -390,30 +379,29 @@ impl Reducer {
             sampled: saved.sampled && clients.len() >= MAX_CLIENTS,
             clients,
         };
-        let hour = self.open.last_mut().expect("an hour is open");
-        hour.saved.push(owner, saved.rdtype, saved.vantage, &sum);
-        if hour.saved.len() >= MAX_LOG {
-            let hour = self.open.pop().expect("an hour is open");
-            self.close(hour);
+        self.open.now().saved.push(owner, saved.rdtype, saved.vantage, &sum);
+        self.close_large();
+    }
+
+    /// Make `hour` the one that changes go to. When much is waiting in hours that seem to be over,
+    /// they are closed, and merged if they come back.
+    fn open_hour(&mut self, hour: i64) {
+        if self.open.now().hour == hour {
+            return;
+        }
+        let spare = &mut self.spare;
+        self.open.turn_to(hour, || spare.pop().unwrap_or_default());
+        if self.open.n_waiting() >= MAX_WAITING {
+            self.open.take_over().into_iter().for_each(|over| self.close(over));
         }
     }
 
-    /// Make `hour` the last of the open ones.
-    fn open_hour(&mut self, hour: i64) {
-        if self.open.last().is_some_and(|open| open.hour == hour) {
-            return;
+    /// An hour that became large is folded before it is over.
+    fn close_large(&mut self) {
+        if self.open.now().len() >= MAX_LOG {
+            let hour = self.open.take_now();
+            self.close(hour);
         }
-        if let Some(place) = self.open.iter().position(|open| open.hour == hour) {
-            let open = self.open.remove(place);
-            self.open.push(open);
-            return;
-        }
-        if self.open.len() == OPEN_HOURS {
-            let oldest = self.open.remove(0);
-            self.close(oldest);
-        }
-        let (rows, activity) = self.spare.pop().unwrap_or_default();
-        self.open.push(Hour { hour, rows: Log::with(rows), activity, saved: Activities::default() });
     }
 
     /// Fold an hour's log into columns, and give its memory to the next one.
@@ -426,11 +414,13 @@ impl Reducer {
             activity = Activities::merged(&[&activity, &open.saved], self.tables.clients());
         }
         let rows = open.rows.close(hour, &mut self.tables, rows);
-        self.spare.push((open.rows.into_spare(), open.activity));
+        if self.spare.len() < MAX_SPARE {
+            self.spare.push((open.rows.into_spare(), open.activity));
+        }
         let pieces = self.closed.entry(hour).or_default();
         pieces.push(Bucket { hour, rows, activity });
         let later: usize = pieces.iter().skip(1).map(Bucket::len).sum();
-        if later > MAX_LOG.max(pieces[0].len()) {
+        if later > MIN_MERGED.max(pieces[0].len()) {
             // What came after the first piece is as large: merging now keeps memory to distinct rows.
             let whole = Bucket::merged(std::mem::take(pieces), &self.tables, &mut Default::default());
             pieces.push(whole);
@@ -439,9 +429,7 @@ impl Reducer {
 
     fn close_all(&mut self) {
         self.flush();
-        for hour in std::mem::take(&mut self.open) {
-            self.close(hour);
-        }
+        self.open.take_all().into_iter().for_each(|hour| self.close(hour));
     }
 
     /// Put together what [dealers](Self::dealers) have, on as many threads.
@@ -586,7 +574,7 @@ mod tests {
                 rdata,
             });
         }
-        let ts_us = i64::from(*hour % 3) * HOUR_US + i64::from(*ttl) * MINUTE_US / 5;
+        let ts_us = i64::from(*hour % 7) * HOUR_US + i64::from(*ttl) * MINUTE_US / 5;
         let mut address = [0; 16];
         address[15] = *client;
         reducer.add(&message, ts_us, Some(address), Vantage::Client);

@@ -19,7 +19,9 @@ use arrow_array::{
     TimestampMicrosecondArray, UInt64Array,
 };
 
+use crate::meetings::{Meetings, SAMPLE};
 use crate::reduce::HOUR_US;
+use crate::staying::{self, Staying};
 use crate::visits::{self, Visits};
 
 type Numbers<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -182,6 +184,7 @@ struct Counts {
     slices_at: (usize, usize),
     /// Visits of its hosts by blocks of time: a range of [`Part::stays`].
     stays_at: (usize, usize),
+    staying: Option<Staying>,
 }
 
 /// What the order of the answers tells of the pool behind them: of the type and vantage that saw
@@ -287,6 +290,7 @@ pub(crate) struct Columns<'a> {
     vantage: &'a PrimitiveArray<Int8Type>,
     time_first: &'a PrimitiveArray<TimestampMicrosecondType>,
     time_last: &'a PrimitiveArray<TimestampMicrosecondType>,
+    count_raw: &'a PrimitiveArray<Int64Type>,
     ttl_max: &'a PrimitiveArray<UInt32Type>,
     fresh: &'a UInt64Array,
     kinds: Kinds,
@@ -331,10 +335,19 @@ impl<'a> Columns<'a> {
             vantage: keys::<Int8Type>(batch, "vantage")?.0,
             time_first: primitive(batch, "time_first")?,
             time_last: primitive(batch, "time_last")?,
+            count_raw: primitive(batch, "count_raw")?,
             ttl_max: primitive(batch, "ttl_max")?,
             fresh: primitive(batch, "fresh_minutes")?,
             kinds: Kinds { a: kind("A"), aaaa: kind("AAAA"), ns: kind("NS"), cname: kind("CNAME") },
         })
+    }
+
+    /// Fresh observations in a row, as [`crate::sightings`] has it.
+    fn fresh(&self, row: usize) -> u64 {
+        match self.vantage.value(row) {
+            UPSTREAM | HISTORY => self.count_raw.value(row).unsigned_abs(),
+            _ => u64::from(self.fresh.value(row).count_ones()),
+        }
     }
 
     fn ttl(&self, row: usize) -> Option<u32> {
@@ -442,6 +455,9 @@ impl<'a> Groups<'a> {
 const BLOCK_BITS: u32 = 12;
 /// Names with fewer addresses have no pool to speak of: their hosts are not listed.
 const MIN_POOL: usize = 3;
+/// Share of a name's addresses that another domain has too: two answers of 10 out of one list of 40
+/// share 2.5 addresses; days of answers share nearly all.
+const SIBLING_OVERLAP: f64 = 0.3;
 /// Names whose rows are warmed together.
 const WARM_NAMES: usize = 16;
 
@@ -466,6 +482,8 @@ struct View {
 
 /// Dictionary key of the vantage `upstream`, as the core writes it.
 const UPSTREAM: i8 = 2;
+/// That of `history`.
+const HISTORY: i8 = 3;
 
 /// Working memory of one thread.
 #[derive(Default)]
@@ -475,6 +493,7 @@ struct Scratch {
     members: Vec<(u32, u64)>,
     codes: Vec<u32>,
     words: Vec<u64>,
+    sights: Vec<staying::Sight>,
 }
 
 /// What one thread found for its names.
@@ -513,6 +532,9 @@ fn count_name(groups: &Groups<'_>, places: &Places<'_>, rows: &[u32], scratch: &
     if !codes.is_empty() {
         counts.spread = places.spread(codes, &mut scratch.words);
         counts.n_ipv6 = codes.iter().filter(|code| places.prefix.value(**code as usize) >> 63 == 1).count() as u64;
+    }
+    if codes.len() >= staying::MIN_ADDRESSES {
+        counts.staying = staying(groups, rows, &mut scratch.sights);
     }
     let network = |code: u32| places.network(code);
     counts.hosts_at.0 = part.hosts.len();
@@ -554,6 +576,18 @@ fn count_name(groups: &Groups<'_>, places: &Places<'_>, rows: &[u32], scratch: &
     counts.slices_at.1 = part.slices.len();
     counts.stays_at.1 = part.stays.len();
     part.counts.push(counts);
+}
+
+/// Whether the addresses in these rows stayed.
+fn staying(groups: &Groups<'_>, rows: &[u32], sights: &mut Vec<staying::Sight>) -> Option<Staying> {
+    sights.clear();
+    sights.extend(rows.iter().filter_map(|row| {
+        let (batch, row) = groups.place(*row);
+        let (code, first, last) = groups.address(batch, row)?;
+        let batch = &groups.batches[batch];
+        Some(staying::Sight { code, vantage: batch.vantage.value(row), first, last, n: batch.fresh(row) })
+    }));
+    Staying::of(sights)
 }
 
 /// The distinct rdata of some sightings, sorted.
@@ -810,7 +844,7 @@ pub fn rollup(
     let rolled = Rolled { asked: asked(activity, names.len())?, times: &groups.times, names, parts, bounds };
     let n_domains = domains.iter().flatten().collect::<Set<_>>().len().max(2) as f64;
     let zones = zones(&rolled, rdata, &places, domains);
-    columns_of(&rolled, &crowds, n_domains, &zones).map_err(|error| error.to_string())
+    columns_of(&rolled, &crowds, domains, n_domains, &zones).map_err(|error| error.to_string())
 }
 
 /// For each name with NS records: what its name servers' addresses do.
@@ -1037,6 +1071,37 @@ fn pool_columns(rolled: &Rolled<'_>, kept: &[usize]) -> Vec<(&'static str, Array
     ]
 }
 
+/// Whether a name's addresses stay, and whom else they serve: null for names with few of them.
+fn staying_columns(rolled: &Rolled<'_>, kept: &[usize], domains: &Int32Array) -> Vec<(&'static str, ArrayRef, bool)> {
+    let of = |id: &usize| rolled.counts(*id).0.staying;
+    let n_returning: Int64Array = kept.iter().map(|id| of(id).map(|staying| staying.n_returning as i64)).collect();
+    let ratio: Float64Array = kept.iter().map(|id| of(id).map(|staying| staying.dwell_ratio)).collect();
+    let large: Vec<usize> =
+        (0..kept.len()).filter(|place| rolled.counts(kept[*place]).1.len() >= staying::MIN_ADDRESSES).collect();
+    let mut meetings = Meetings::default();
+    for place in &large {
+        let id = kept[*place];
+        // A name without a registered domain is a domain of its own.
+        let domain = if domains.is_valid(id) { i64::from(domains.value(id)) } else { -1 - id as i64 };
+        meetings.add(id as u32, domain, rolled.counts(id).1.iter().copied());
+    }
+    let mut overlaps = vec![None; kept.len()];
+    let mut siblings = vec![None; kept.len()];
+    large.iter().for_each(|place| (overlaps[*place], siblings[*place]) = (Some(0.0), Some(0)));
+    meetings.each(|name, _, n_common| {
+        let place = large[name];
+        let share = f64::from(n_common) / rolled.counts(kept[place]).1.len().min(SAMPLE) as f64;
+        overlaps[place] = overlaps[place].map(|most: f64| most.max(share));
+        siblings[place] = siblings[place].map(|n: i64| n + i64::from(share >= SIBLING_OVERLAP));
+    });
+    vec![
+        ("n_returning", Arc::new(n_returning) as ArrayRef, true),
+        ("dwell_ratio", Arc::new(ratio), true),
+        ("sibling_overlap", Arc::new(Float64Array::from(overlaps)), true),
+        ("n_siblings", Arc::new(Int64Array::from(siblings)), true),
+    ]
+}
+
 fn lists(rows: impl Iterator<Item = Vec<i64>>) -> ArrayRef {
     let mut builder = ListBuilder::new(Int64Builder::new());
     for row in rows {
@@ -1049,6 +1114,7 @@ fn lists(rows: impl Iterator<Item = Vec<i64>>) -> ArrayRef {
 fn columns_of(
     rolled: &Rolled<'_>,
     crowds: &[u32],
+    domains: &Int32Array,
     n_domains: f64,
     zones: &Zones,
 ) -> Result<RecordBatch, arrow_schema::ArrowError> {
@@ -1096,6 +1162,7 @@ fn columns_of(
     for (name, values) in real {
         columns.push((name, Arc::new(Float64Array::from(values)), true));
     }
+    columns.extend(staying_columns(rolled, &kept, domains));
     columns.extend(pool_columns(rolled, &kept));
     RecordBatch::try_from_iter_with_nullable(columns)
 }

@@ -1,10 +1,10 @@
 //! The sightings of one hour: a log of changes while it is open, sorted columns once it is closed.
 //!
-//! A change is folded into the row that stands in its place of a small front (which stays in the
-//! second-level cache), or takes that place; the row that stood there goes to the end of a log. So
-//! memory is written in order, whatever names come. When the hour is closed, the log is sorted and
-//! folded: sorting costs less than a table of rows that does not fit a cache, and everything after
-//! it gains from rows that stand by owner.
+//! A change is folded into the row that stands in its place of a small front (which all open hours
+//! share, and which stays in the second-level cache), or takes that place; the row that stood there
+//! goes to the end of its hour's log. So memory is written in order, whatever names come. When the
+//! hour is closed, the log is sorted and folded: sorting costs less than a table of rows that does
+//! not fit a cache, and everything after it gains from rows that stand by owner.
 
 use crate::rdtype;
 use crate::reduce::{HOUR_US, Vantage};
@@ -133,10 +133,41 @@ impl Row {
     }
 }
 
+/// What repeats soon is folded here, whichever hour it belongs to, before it comes to a log.
+#[derive(Default)]
+pub struct Front {
+    rows: Vec<Row>,
+    /// Hour of each row.
+    hours: Vec<i64>,
+}
+
+impl Front {
+    /// Take in a row of `hour`; gives back what it displaced, with its hour.
+    #[inline]
+    pub fn add(&mut self, hour: i64, row: Row) -> Option<(i64, Row)> {
+        if self.rows.is_empty() {
+            self.rows.resize(1 << FRONT_BITS, EMPTY);
+            self.hours.resize(1 << FRONT_BITS, 0);
+        }
+        let place = row.place();
+        let (slot, slot_hour) = (&mut self.rows[place], &mut self.hours[place]);
+        if *slot_hour == hour && slot.is_same(&row) && slot.fold_narrow(&row) {
+            return None;
+        }
+        let before = (std::mem::replace(slot_hour, hour), std::mem::replace(slot, row));
+        (before.1.owner != NONE).then_some(before)
+    }
+
+    /// Give away every row, with its hour.
+    pub fn empty(&mut self) -> impl Iterator<Item = (i64, Row)> + '_ {
+        let rows = self.rows.iter_mut().map(|row| std::mem::replace(row, EMPTY));
+        self.hours.iter().copied().zip(rows).filter(|(_, row)| row.owner != NONE)
+    }
+}
+
 /// Rows of an hour that is open.
 #[derive(Default)]
 pub struct Log {
-    front: Vec<Row>,
     rows: Vec<Row>,
     wide: Vec<Seen>,
 }
@@ -144,7 +175,7 @@ pub struct Log {
 impl Log {
     /// `spare` is emptied memory of another log.
     pub fn with(spare: Vec<Row>) -> Self {
-        Log { front: vec![EMPTY; 1 << FRONT_BITS], rows: spare, wide: Vec::new() }
+        Log { rows: spare, wide: Vec::new() }
     }
 
     #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
@@ -152,15 +183,8 @@ impl Log {
         self.rows.len()
     }
 
-    pub fn add(&mut self, row: Row) {
-        let slot = &mut self.front[row.place()];
-        if slot.is_same(&row) && slot.fold_narrow(&row) {
-            return;
-        }
-        let before = std::mem::replace(slot, row);
-        if before.owner != NONE {
-            self.rows.push(before);
-        }
+    pub fn push(&mut self, row: Row) {
+        self.rows.push(row);
     }
 
     /// Add a row with what was seen of it, whatever its hour holds.
@@ -196,8 +220,6 @@ impl Log {
 
     /// Bring the rows in order, equal ones folded into one.
     fn fold(&mut self, hour: i64, n_names: usize, scratch: &mut Vec<Row>) {
-        self.rows.extend(self.front.iter().filter(|row| row.owner != NONE));
-        self.front.fill(EMPTY);
         sort_by_owner(&mut self.rows, scratch, n_names, EMPTY, |row| row.owner, Row::key);
         let mut rows = std::mem::take(&mut self.rows);
         let mut last = 0;
@@ -373,7 +395,7 @@ impl Rows {
         n_names: usize,
         spare: &mut (Vec<Row>, Vec<Row>),
     ) -> Rows {
-        let mut log = Log { front: Vec::new(), rows: std::mem::take(&mut spare.0), wide: Vec::new() };
+        let mut log = Log::with(std::mem::take(&mut spare.0));
         for piece in pieces {
             for place in 0..piece.len() {
                 let row = Row {

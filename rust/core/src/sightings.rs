@@ -109,7 +109,8 @@ impl Dictionaries {
     }
 
     fn typed(&self, types: &[u16]) -> Result<ArrayRef, ArrowError> {
-        let keys = UInt16Array::from_iter(types.iter().map(|rdtype| self.rdtype_index[usize::from(*rdtype)]));
+        let index = |rdtype: &u16| self.rdtype_index[usize::from(*rdtype)].unwrap_or_default(); // all are known
+        let keys = UInt16Array::from_iter_values(types.iter().map(index));
         Ok(Arc::new(DictionaryArray::<UInt16Type>::try_new(keys, self.rdtypes.clone())?))
     }
 
@@ -146,8 +147,8 @@ fn bits(values: Vec<u64>) -> ArrayRef {
 }
 
 fn sightings_batch(rows: Rows, dictionaries: &Dictionaries) -> Result<RecordBatch, ArrowError> {
-    let known: Vec<bool> = (0..rows.len()).map(|place| rows.has_ttl(place)).collect();
-    let known = known.contains(&false).then(|| NullBuffer::from(known));
+    let all_known = (0..rows.len()).all(|place| rows.has_ttl(place));
+    let known = (!all_known).then(|| (0..rows.len()).map(|place| rows.has_ttl(place)).collect::<NullBuffer>());
     let ttl = |values: Vec<u32>| -> ArrayRef { Arc::new(UInt32Array::new(values.into(), known.clone())) };
     RecordBatch::try_from_iter_with_nullable([
         ("owner", dictionaries.keyed(rows.owner, &dictionaries.names)?, false),

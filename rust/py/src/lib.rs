@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::{Array, Int32Array, RecordBatch, StringArray, make_array};
+use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray, make_array};
 use arrow_pyarrow::{PyArrowType, ToPyArrow};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use unflux_core::{
-    agents, answers, clients, compose, enrich, flows, formats, input, reduce, report, rollup, sightings, source,
+    agents, answers, canonical, clients, compose, enrich, flows, formats, input, meetings, reduce, report, rollup, sightings, source,
 };
 
 type Batch = PyArrowType<RecordBatch>;
@@ -178,10 +178,34 @@ impl Reducer {
         let reduced = py
             .detach(|| sightings::export(reducer, threads))
             .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
-        let to_python =
-            |batches: Vec<RecordBatch>| batches.iter().map(|batch| batch.to_pyarrow(py)).collect::<PyResult<Vec<_>>>();
-        Ok((to_python(reduced.sightings)?, to_python(reduced.activity)?))
+        Ok((to_python(py, &reduced.sightings)?, to_python(py, &reduced.activity)?))
     }
+}
+
+/// Take the batches out of a Python list.
+fn moved(list: &Bound<'_, PyList>) -> PyResult<Vec<RecordBatch>> {
+    let batches = list.iter().map(|batch| Ok(batch.extract::<Batch>()?.0)).collect();
+    list.del_slice(0, list.len())?;
+    batches
+}
+
+/// (sightings, activity) numbered and sorted by text; both lists are emptied.
+#[pyfunction]
+#[pyo3(name = "canonical", signature = (sightings, activity, threads=1))]
+fn in_canonical_order<'py>(
+    py: Python<'py>,
+    sightings: &Bound<'py, PyList>,
+    activity: &Bound<'py, PyList>,
+    threads: usize,
+) -> PyResult<(Batches<'py>, Batches<'py>)> {
+    let (sightings, activity) = (moved(sightings)?, moved(activity)?);
+    let (sightings, activity) =
+        py.detach(|| canonical::canonical(sightings, activity, threads)).map_err(PyValueError::new_err)?;
+    Ok((to_python(py, &sightings)?, to_python(py, &activity)?))
+}
+
+fn to_python<'py>(py: Python<'py>, batches: &[RecordBatch]) -> PyResult<Batches<'py>> {
+    batches.iter().map(|batch| batch.to_pyarrow(py)).collect()
 }
 
 /// Read a capture or log into the answers table: `out(record_batch)` is called as it grows.
@@ -340,6 +364,25 @@ impl Suffixes {
     }
 }
 
+/// For each of these rows (ascending) and each other row: at how many of its addresses (sampled)
+/// that one is met. Columns a, b, n; see `unflux_core::meetings`.
+#[pyfunction]
+#[pyo3(name = "meetings")]
+fn met<'py>(py: Python<'py>, rows: ArrayData, codes: ArrayData) -> PyResult<Bound<'py, PyAny>> {
+    let (rows, codes) = (as_integers(rows)?, as_integers(codes)?);
+    let batch = py.detach(|| meetings::of_rows(&rows, &codes)).map_err(PyValueError::new_err)?;
+    batch.to_pyarrow(py)
+}
+
+fn as_integers(data: ArrayData) -> PyResult<Int64Array> {
+    let array = make_array(data.0);
+    array
+        .as_any()
+        .downcast_ref::<Int64Array>()
+        .cloned()
+        .ok_or_else(|| PyValueError::new_err(format!("an array of int64 is needed, not {}", array.data_type())))
+}
+
 /// Counts per name out of sightings; see `unflux_core::rollup`.
 #[pyfunction]
 fn roll_up<'py>(
@@ -435,6 +478,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sniff, module)?)?;
     module.add_function(wrap_pyfunction!(head, module)?)?;
     module.add_function(wrap_pyfunction!(locate, module)?)?;
+    module.add_function(wrap_pyfunction!(in_canonical_order, module)?)?;
+    module.add_function(wrap_pyfunction!(met, module)?)?;
     module.add_function(wrap_pyfunction!(roll_up, module)?)?;
     module.add_function(wrap_pyfunction!(agents_of, module)?)?;
     module.add_function(wrap_pyfunction!(composed, module)?)?;

@@ -114,7 +114,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Detector(Protocol):
-    """Features in, verdicts out: no files, no sockets, no clock, no names of anybody."""
+    """Features in, verdicts out: no files, no sockets, no clock, no names of anybody.
+
+    One that reads no feature of `unflux.features.published` may say so with
+    ``reads_published = False``: then a scan does not compute them.
+    """
 
     id: ClassVar[str]
     """Stable, stored with every finding."""

@@ -136,7 +136,7 @@ WITH evidence AS (
 """
 
 QUERY = f"""{JUDGED}
-SELECT * EXCLUDE (looks_like_flux, looks_like_ns_flux, looks_odd, is_excused),
+SELECT address_score, ns_score, {", ".join(f"is_{b.name}" for b in BENIGN)}, looks_rented, verdict,
     round({_banded(WEIGHTS.sql)}, 4) AS score,
     CASE
         WHEN verdict = '{base.INSUFFICIENT}' THEN 'low'
@@ -157,9 +157,13 @@ class Unflux:
     id: ClassVar[str] = "unflux"
     version: ClassVar[int] = 4
     title: ClassVar[str] = "unflux's own: rotation over networks, benign explanations tried"
+    reads_published: ClassVar[bool] = False
 
     def judge(self, features: pa.Table) -> pa.Table:
-        return engine.query(QUERY, features=features)
+        found = engine.query(QUERY, features=features)  # rows stay in their order
+        for name in found.column_names:
+            features = features.append_column(name, found.column(name))
+        return features
 
     def inputs(self, features: pa.Table) -> pa.Table:
         """Names and what their scores are computed from: for training (`tools/fit_score.py`)."""
@@ -192,12 +196,20 @@ class Unflux:
         return sorted(reasons, key=lambda reason: -reason.weight)
 
     def explanations(self, row: Row) -> list[Explanation]:
-        tried = ((benign, bool(row[f"is_{benign.name}"])) for benign in BENIGN)
-        return [
-            Explanation(benign.name, match, benign.fits if match else benign.fits_not)
-            for benign, match in tried
-        ]
+        return [outcomes[bool(row[column])] for column, outcomes in OUTCOMES]
 
+
+OUTCOMES = [
+    (
+        f"is_{benign.name}",
+        (
+            Explanation(benign.name, False, benign.fits_not),
+            Explanation(benign.name, True, benign.fits),
+        ),
+    )
+    for benign in BENIGN
+]
+"""What each benign service that was tried says when it does not, and when it does explain a name."""
 
 PERIODS = {
     "rotation_period_s": "its addresses change about every {}",

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from unflux import _native, engine, enrich
 from unflux.enrich import Enrichment
-from unflux.features import aliases, hosts, pools, published
+from unflux.features import aliases, pools, published
 from unflux.features.catalogue import ADDRESS_LAYER, FEATURES, Feature
 from unflux.sightings import History
 
@@ -34,8 +34,13 @@ class FeatureTable:
         """Where each rdata of the history belongs, by its number."""
 
 
-def compute(history: History, enrichment: Enrichment, *, threads: int = 1) -> FeatureTable:
-    """Features of every name that was asked for, known from passive DNS, or is a zone."""
+def compute(
+    history: History, enrichment: Enrichment, *, threads: int = 1, published_too: bool = True
+) -> FeatureTable:
+    """Features of every name that was asked for, known from passive DNS, or is a zone.
+
+    Without `published_too`, those of `published` are null.
+    """
     with ThreadPoolExecutor(2) as pool:  # both release the GIL
         located = pool.submit(enrichment.locate, history.rdata)
         domains = pool.submit(enrich.registered_domains, history.names).result()
@@ -44,36 +49,41 @@ def compute(history: History, enrichment: Enrichment, *, threads: int = 1) -> Fe
     counted = pa.table(
         _native.roll_up(history.sightings, history.activity, places, registered.indices, threads)
     )
-    counted = counted.sort_by("name_id")
-    counted = _with_pools(history, counted, domains, places)
-    host_counts = hosts.count(history, counted, registered.indices)
-    table = _express(counted, host_counts, history, domains)
+    counted = _with_pools(history, counted, domains, places, published_too=published_too)
+    table = _express(counted, history, domains)
     return FeatureTable(aliases.follow(table, history, list(ADDRESS_LAYER)), places)
 
 
 def _with_pools(
-    history: History, counted: pa.Table, domains: pa.RecordBatch, places: pa.RecordBatch
+    history: History,
+    counted: pa.Table,
+    domains: pa.RecordBatch,
+    places: pa.RecordBatch,
+    *,
+    published_too: bool,
 ) -> pa.Table:
     """Add what is counted over several names: pools, clusters, and what only papers ask for."""
     owners = pools.operators(domains, counted.column("name_id"))
     drawn = pools.host_rows(counted)
+    common = pools.common(drawn.hosts)
+    of_papers, retries = published.NOTHING, pa.nulls(counted.num_rows, pa.int64())
+    if published_too:
+        of_papers = published.count(history, counted, drawn.hosts, common, places)
+        retries = published.soa_retries(history, counted.column("zone_id"))
     found = engine.query(
         """SELECT * EXCLUDE (row) FROM (SELECT unnest(range(n)) AS row FROM size)
            LEFT JOIN pool USING (row) LEFT JOIN published USING (row) ORDER BY row""",
         size=pa.table({"n": [counted.num_rows]}),
-        pool=pools.count(counted, drawn, owners, places),
-        published=published.count(history, counted, drawn.hosts, places),
+        pool=pools.count(counted, drawn, common, owners, places),
+        published=of_papers,
     )
-    retries = published.soa_retries(history, counted.column("zone_id"))
     counted = counted.drop(list(pools.INNER)).append_column("soa_retry_s", retries)
     for name in found.column_names:
         counted = counted.append_column(name, found.column(name))
     return counted
 
 
-def _express(
-    counted: pa.Table, host_counts: pa.Table, history: History, domains: pa.RecordBatch
-) -> pa.Table:
+def _express(counted: pa.Table, history: History, domains: pa.RecordBatch) -> pa.Table:
     """Evaluate the catalogue over what was counted (sorted by the names' numbers)."""
     first_us, last_us = (
         counted.column(name).cast(pa.int64()) for name in ("time_first", "time_last")
@@ -81,10 +91,8 @@ def _express(
     counted = counted.append_column("first_us", first_us).append_column("last_us", last_us)
     first_us, last_us = counted.column("first_us"), counted.column("last_us")
     expressions = ", ".join(f"{feature.sql} AS {feature.name}" for feature in FEATURES)
-    query = f"SELECT {expressions} FROM counted LEFT JOIN hosts USING (name_id) ORDER BY name_id"
-    features = engine.query(
-        query, counted=counted.drop(["time_first", "time_last"]), hosts=host_counts
-    )
+    query = f"SELECT {expressions} FROM counted"  # rows stay in their order
+    features = engine.query(query, counted=counted.drop(["time_first", "time_last"]))
     ids, zones = counted.column("name_id"), counted.column("zone_id")
     keys = {
         "name": pc.take(history.names, ids),

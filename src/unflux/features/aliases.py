@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unflux import engine
 from unflux.sightings import History
+
+Numbers = npt.NDArray[np.int64]
 
 MAX_HOPS = 6
 """Longer chains are given up, as resolvers do (unbound: 11)."""
@@ -27,24 +28,24 @@ def follow(features: pa.Table, history: History, of_addresses: list[str]) -> pa.
     edges = alias_edges(history)
     if not edges.num_rows:
         return features.append_column("address_name_id", features.column("name_id"))
-    ends = pa.table(_ends(features, edges))
-    replaced = ", ".join(
-        f"CASE WHEN ended.name_id IS NOT NULL THEN ended.{name} ELSE own.{name} END AS {name}"
-        for name in of_addresses
-    )
-    query = f"""
-        SELECT own.* REPLACE ({replaced}),
-            coalesce(ended.name_id, own.name_id) AS address_name_id
-        FROM features own
-        LEFT JOIN ends ON ends.alias = own.name_id
-        LEFT JOIN features ended ON ended.name_id = ends.target
-        ORDER BY own.name_id
-    """
-    return engine.query(query, features=features, ends=ends)
+    alias, target = _ends(features, edges)
+    ids = features.column("name_id").to_numpy()
+    place = np.full(int(ids.max()) + 1, -1, np.int64)
+    """Row of each name."""
+    place[ids] = np.arange(len(ids))
+    named = (alias < len(place)) & (place[np.minimum(alias, len(place) - 1)] >= 0)
+    source = np.arange(len(ids))
+    source[place[alias[named]]] = place[target[named]]
+    rows = pa.array(source)
+    for number, name in enumerate(features.column_names):
+        if name in of_addresses:
+            column = features.column(number).combine_chunks()
+            features = features.set_column(number, name, pc.take(column, rows))
+    return features.append_column("address_name_id", pa.array(ids[source]))
 
 
-def _ends(features: pa.Table, edges: pa.Table) -> dict[str, npt.NDArray[np.int32]]:
-    """The end of each alias, found from the ends backwards: one round over the edges a hop."""
+def _ends(features: pa.Table, edges: pa.Table) -> tuple[Numbers, Numbers]:
+    """Aliases and the end of each, found from the ends backwards: one round over the edges a hop."""
     ids = features.column("name_id").to_numpy()
     alias, target = edges.column("alias").to_numpy(), edges.column("target").to_numpy()
     size = int(max(ids.max(), alias.max(), target.max())) + 1
@@ -64,7 +65,7 @@ def _ends(features: pa.Table, edges: pa.Table) -> dict[str, npt.NDArray[np.int32
         ends, weights = end[target[order]], weight[target[order]]
         end[alias[order]], weight[alias[order]] = ends, weights
     found = np.unique(alias[end[alias] >= 0])
-    return {"alias": found.astype(np.int32), "target": end[found].astype(np.int32)}
+    return found, end[found]
 
 
 def alias_edges(history: History) -> pa.Table:

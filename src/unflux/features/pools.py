@@ -15,11 +15,11 @@ import publicsuffixlist
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unflux import engine
+from unflux import _native, engine
 from unflux.features.components import components
 
 SAMPLE = 64
-"""Addresses of a name that are compared, and names that are met at one address, by hash."""
+"""Addresses of a name that are compared: the core's `meetings::SAMPLE`."""
 MIN_ADDRESSES = 3
 MIN_COMMON = 2
 MIN_OVERLAP = 0.15
@@ -37,18 +37,7 @@ BLOCK_SLICES = 24
 volunteers leave after days."""
 
 COMMON = f"""
-WITH numbered AS (
-    SELECT row, code, operator, hash(code) AS by_code, hash(row) AS by_row FROM hosts
-), sample AS (
-    SELECT row, code FROM numbered
-    QUALIFY row_number() OVER (PARTITION BY row ORDER BY by_code, code) <= {SAMPLE}
-), met AS (
-    SELECT row, code FROM numbered
-    QUALIFY row_number() OVER (PARTITION BY code ORDER BY by_row, row) <= {SAMPLE}
-), common AS (
-    SELECT sample.row AS a, met.row AS b, count(*) AS n
-    FROM sample JOIN met USING (code) WHERE sample.row <> met.row GROUP BY ALL
-), sizes AS (
+WITH sizes AS (
     SELECT row, count(*)::DOUBLE AS size FROM hosts GROUP BY row
 ), compared AS (
     SELECT a, b, n, one.size AS size, other.size AS other_size,
@@ -170,7 +159,19 @@ def host_rows(counted: pa.Table) -> Drawn:
     return Drawn(hosts, stays, slices)
 
 
-def count(counted: pa.Table, drawn: Drawn, operators: pa.Array, places: pa.RecordBatch) -> pa.Table:
+def common(hosts: pa.Table) -> pa.Table:
+    """At how many (n) of the addresses of row `a`, sampled, row `b` is met."""
+    pairs = (hosts.column(name).combine_chunks() for name in ("row", "code"))
+    return pa.table(_native.meetings(*pairs))
+
+
+def count(
+    counted: pa.Table,
+    drawn: Drawn,
+    common: pa.Table,
+    operators: pa.Array,
+    places: pa.RecordBatch,
+) -> pa.Table:
     """Columns `pool_…`, `block_…` and `serving_ratio` for the rows of `drawn`, one row each.
 
     `operators` numbers who registered each name (see `operators`), by row.
@@ -178,8 +179,7 @@ def count(counted: pa.Table, drawn: Drawn, operators: pa.Array, places: pa.Recor
     hosts = drawn.hosts
     rows = pc.unique(hosts.column("row"))
     own = pa.table({"row": rows, "operator": pc.take(operators, rows)})
-    with_operator = engine.query("SELECT * FROM hosts JOIN own USING (row)", hosts=hosts, own=own)
-    edges = engine.query(COMMON, hosts=with_operator)
+    edges = engine.query(COMMON, hosts=hosts, common=common)
     pool = components(counted.num_rows, edges.column("a").to_numpy(), edges.column("b").to_numpy())
     hosts_of, stays, slices = (
         one.append_column("pool", pc.take(pa.array(pool), one.column("row"))) for one in drawn

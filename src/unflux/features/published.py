@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 
 from unflux import engine
 from unflux.features.components import components
+from unflux.features.pools import SAMPLE
 from unflux.sightings import History
 
 IPV4 = r"^\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}$"
 CUT_HEIGHT = 0.6
 """Perdisci et al. 2009: single linkage on 1 − sim, cut at 0.6."""
 GAMMA = 3
-SAMPLE = 64
 
 OWN = """
 WITH placed AS (
@@ -43,17 +43,7 @@ FROM placed LEFT JOIN zones USING (row) GROUP BY row
 # sim(a, b) = |A ∩ B| / |A ∪ B| · 1 / (1 + exp(γ − min(|A|, |B|))); common addresses are
 # counted over a sample of 64 of A by hash, so that the crowd of a delivery network costs no more.
 SIMILAR = f"""
-WITH numbered AS (SELECT row, code, hash(code) AS by_code, hash(row) AS by_row FROM hosts),
-sample AS (
-    SELECT row, code FROM numbered
-    QUALIFY row_number() OVER (PARTITION BY row ORDER BY by_code, code) <= {SAMPLE}
-), met AS (
-    SELECT row, code FROM numbered
-    QUALIFY row_number() OVER (PARTITION BY code ORDER BY by_row, row) <= {SAMPLE}
-), common AS (
-    SELECT sample.row AS a, met.row AS b, count(*) AS n
-    FROM sample JOIN met USING (code) WHERE sample.row <> met.row GROUP BY ALL
-), sizes AS (SELECT row, count(*)::DOUBLE AS size FROM hosts GROUP BY row
+WITH sizes AS (SELECT row, count(*)::DOUBLE AS size FROM hosts GROUP BY row
 ), compared AS (
     SELECT a, b, one.size AS size, other.size AS other_size,
         n * one.size / least(one.size, {SAMPLE}) AS n_both
@@ -88,11 +78,27 @@ FROM members JOIN totals USING (cluster) JOIN named USING (cluster) JOIN reach U
 """
 
 
-def count(history: History, counted: pa.Table, hosts: pa.Table, places: pa.RecordBatch) -> pa.Table:
+NOTHING = pa.schema(
+    [("row", pa.int64()), ("n_subnets", pa.int64()), ("cluster_names", pa.int64()),
+     ("cluster_reach", pa.int64())]
+    + [(name, pa.float64()) for name in (
+        "address_distance", "tz_entropy_bits", "cluster_addresses", "cluster_prefix_ratio",
+        "cluster_entropy_ratio", "cluster_growth_ratio", "cluster_ttl_s")]
+).empty_table()  # fmt: skip
+"""The columns of `count` about no row."""
+
+
+def count(
+    history: History,
+    counted: pa.Table,
+    hosts: pa.Table,
+    common: pa.Table,
+    places: pa.RecordBatch,
+) -> pa.Table:
     """Columns for the rows of `counted` that `hosts` (row, code) has; one row each."""
     located = _located(history, places, hosts)
     own = engine.query(OWN, hosts=hosts, places=located)
-    edges = engine.query(SIMILAR, hosts=hosts)
+    edges = engine.query(SIMILAR, hosts=hosts, common=common)
     a, b = edges.column("a").to_numpy(), edges.column("b").to_numpy()
     cluster = pa.array(components(counted.num_rows, a, b))
     rows = pc.unique(hosts.column("row"))

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unflux import tables
+from unflux import _native, tables
 from unflux.sources.base import Books
 
 
@@ -38,6 +38,8 @@ class History:
     """Names of all formats that went into it, those of a dataset's inputs too."""
     passed_over: list[Path]
     """Files of directories that are in no known format."""
+    in_order: bool = False
+    """`canonical` made it."""
 
     @property
     def names(self) -> pa.Array[Any]:
@@ -49,25 +51,21 @@ class History:
         """Rdata by number (the dictionary of every `rdata` column)."""
         return self.sightings[0].column("rdata").dictionary
 
-    def canonical(self) -> History:
+    def canonical(self, threads: int = 1, *, moving: bool = False) -> History:
         """The same with names and rdata numbered in the order of their text, rows in that order.
 
         Numbers come in the order in which the input showed them first, or in that of threads;
         samples by hash of a number and sums of floats would follow it. With these numbers what is
-        said of a name depends on what was seen alone, whichever engine read it.
+        said of a name depends on what was seen alone, whichever engine read it. With `moving` the
+        rows move there: this history has none left, and they are never in memory twice.
         """
-        rdata, rdata_ranks = _sorted_dictionary(
-            self.rdata, _used([batch.column("rdata") for batch in self.sightings])
-        )
-        owners = _used([batch.column("owner") for batch in (*self.sightings, *self.activity)])
-        pointed_to = pc.is_in(self.names, rdata).to_numpy(zero_copy_only=False)
-        names, name_ranks = _sorted_dictionary(self.names, owners | pointed_to)
-        sorts = {"owner": (names, name_ranks), "rdata": (rdata, rdata_ranks)}
-        return replace(
-            self,
-            sightings=[_in_order(batch, sorts) for batch in self.sightings],
-            activity=[_in_order(batch, {"owner": sorts["owner"]}) for batch in self.activity],
-        )
+        if self.in_order:
+            return self
+        both = (self.sightings, self.activity)
+        if not moving:
+            both = ([*self.sightings], [*self.activity])
+        sightings, activity = _native.canonical(*both, threads)
+        return replace(self, sightings=sightings, activity=activity, in_order=True)
 
     def sightings_table(self) -> pa.Table:
         """The sightings as their public schema has them, rows by owner."""
@@ -82,51 +80,6 @@ class History:
         table = plain(_by_owner(self.activity))
         derived = table.append_column("fresh_responses", fresh(table, table.column("responses")))
         return derived.select(tables.ACTIVITY.names).cast(tables.ACTIVITY)
-
-
-def _used(columns: list[pa.DictionaryArray]) -> np.ndarray:
-    """Which values of the dictionary that these columns share stand in any of their rows."""
-    used = np.zeros(len(columns[0].dictionary), bool)
-    for column in columns:
-        used[column.indices] = True
-    return used
-
-
-def _sorted_dictionary(
-    values: pa.Array[Any], used: np.ndarray | None = None
-) -> tuple[pa.Array[Any], np.ndarray]:
-    """The used values in the order of their bytes, and the place there of each by its old number.
-
-    Values that are not used stand behind the others, and are left out.
-    """
-    order = pc.sort_indices(values).to_numpy()
-    if used is not None:
-        order = np.concatenate([order[used[order]], order[~used[order]]])
-    ranks = np.empty(len(order), np.int32)
-    ranks[order] = np.arange(len(order), dtype=np.int32)
-    n_used = len(order) if used is None else int(used.sum())
-    return pc.take(values, pa.array(order[:n_used])), ranks
-
-
-def _in_order(
-    batch: pa.RecordBatch, sorts: dict[str, tuple[pa.Array[Any], np.ndarray]]
-) -> pa.RecordBatch:
-    """Rows by owner (and rdata, in `sorts`), type and vantage."""
-    numbers = {name: ranks[batch.column(name).indices] for name, (_, ranks) in sorts.items()}
-    rdtypes = batch.column("rdtype")
-    _, rdtype_ranks = _sorted_dictionary(rdtypes.dictionary)
-    minor = rdtype_ranks[rdtypes.indices].astype(np.int64) << 8
-    minor |= batch.column("vantage").indices.to_numpy()
-    major = numbers["owner"].astype(np.int64) << 32
-    major |= numbers.get("rdata", 0)
-    order = pa.array(np.lexsort((minor, major)))
-    columns = []
-    for name in batch.schema.names:
-        column = batch.column(name)
-        if name in sorts:
-            column = pa.DictionaryArray.from_arrays(pa.array(numbers[name]), sorts[name][0])
-        columns.append(pc.take(column, order))
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def _by_owner(batches: list[pa.RecordBatch]) -> pa.Table:

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use foldhash::quality::RandomState;
 
 use super::{Bucket, HOUR_US, Reducer, Seen, Vantage};
-use crate::activity::client_hash;
+use crate::activity::{Change, client_hash};
 use crate::link::Address;
 use crate::name;
 use crate::rdtype;
@@ -682,9 +682,10 @@ impl Window {
 impl Reducer {
     /// About the memory it takes, told quickly.
     pub fn n_bytes(&self) -> usize {
-        let open = self.open.iter().map(|hour| hour.rows.len() * size_of::<LogRow>() + hour.activity.len() * 24);
+        let (n_rows, n_activity) = self.open.n_changes();
+        let open = n_rows * size_of::<LogRow>() + n_activity * size_of::<Change>();
         let closed = self.closed.values().flatten().map(|hour| 60 * hour.rows.len() + 80 * hour.activity.len());
-        self.tables.n_bytes() + open.sum::<usize>() + closed.sum::<usize>()
+        self.tables.n_bytes() + open + closed.sum::<usize>()
     }
 }
 
