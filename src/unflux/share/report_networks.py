@@ -34,18 +34,9 @@ RIGHT = {"Timeline": network_pictures.timeline}
 def section(scan: Scan) -> Html:
     """Who belongs together, how big, where; a sentence where that cannot be said."""
     title = el("h2", TITLE, id="networks")
-    if not scan.n_flux:
-        return join(
-            title, el("p", "No name was called flux, so there is no network.", class_="box")
-        )
-    if scan.n_flux > MAX_FLUX:
-        return join(title, el("p", "So many names are left to unflux networks.", class_="box"))
-    try:
-        found = networks.find_networks(scan.judged).networks
-    except UnfluxError as error:  # its package is not installed
-        return join(title, el("p", f"Not worked out: {error}.", class_="box"))
-    if not found:
-        return join(title, el("p", "The flux names share nothing.", class_="box"))
+    found = _found(scan)
+    if isinstance(found, str):
+        return join(title, el("p", found, class_="box"))
     return join(title, _table(found), *(_network(one) for one in found[:MAX_PICTURED]))
 
 
