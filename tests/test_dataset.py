@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import Cli, a_response, flux_answers, udp_frame, write_pcap
 from unflux import sightings
 from unflux.errors import UnfluxError
-from unflux.sightings import Dataset, reading
+from unflux.sightings import Dataset, files, reading
 from unflux.sources.base import ReadOptions
 
 START = 1_790_000_000.0
@@ -54,6 +56,21 @@ def test_files_in_parallel_give_what_they_give_one_by_one(logs: Path) -> None:
 def test_a_file_named_twice_is_read_once(logs: Path) -> None:
     history = sightings.reduce([logs, logs / "day0", logs / "day0" / "00.pcap"])
     assert sum(one.books.decoded for one in history.inputs) == 12
+
+
+def test_rows_of_a_part_lie_by_owner_so_that_a_look_up_passes_most_of_them_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"n{number * 37 % 100:02}.test." for number in range(100)]  # in no order of text
+    frames = [(START + at, udp_frame(a_response(name, 60, ["198.18.0.1"])))
+              for at, name in enumerate(names)]  # fmt: skip
+    monkeypatch.setattr(files, "ROWS_PER_GROUP", 10)
+    history = sightings.reduce([write_pcap(tmp_path / "one.pcap", frames)])
+    for path in sightings.Dataset.open(tmp_path / "dataset").add(history):
+        groups = pq.ParquetFile(path).metadata
+        owners = [groups.row_group(at).column(0).statistics for at in range(groups.num_row_groups)]
+        assert len(owners) >= 10
+        assert all(one.max <= after.min for one, after in pairwise(owners))
 
 
 def test_a_dataset_takes_each_content_once(cli: Cli, logs: Path, tmp_path: Path) -> None:

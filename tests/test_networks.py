@@ -426,24 +426,43 @@ def test_a_state_file_is_kept_whole_and_refused_when_it_is_something_else(tmp_pa
 
 
 def test_pictures_are_well_formed_and_hold_what_they_are_about(found: Networks) -> None:
+    one = found.networks[0]
     for draw in network_pictures.PICTURES.values():
-        text = draw(found.networks[0])
+        text = draw(one).file()
         root = ElementTree.fromstring(text)  # noqa: S314  our own output
         assert root.tag.endswith("svg")
-        assert found.networks[0].id in text
+        assert one.id in text
+    drawn = network_pictures.countries(one).inline()
+    assert drawn.count('class="full"') == len([code for code in one.countries if len(code) == 2])
 
 
 def test_names_of_operators_cannot_run_in_pictures(found: Networks) -> None:
     evil = "</text><script>alert(1)</script>\"'&\x00\x1b.test"
     one = found.networks[0]
     names = [msgspec.structs.replace(one.names[0], name=evil), *one.names[1:]]
-    text = network_pictures.graph(msgspec.structs.replace(one, names=names))
-    root = ElementTree.fromstring(text)  # noqa: S314  our own output
-    assert not [tag for tag in root.iter() if tag.tag.endswith("script")]
-    assert "<script" not in text
+    picture = network_pictures.graph(msgspec.structs.replace(one, names=names))
+    for text in (picture.file(), picture.inline()):
+        root = ElementTree.fromstring(text)  # noqa: S314  our own output
+        assert not [tag for tag in root.iter() if tag.tag.endswith("script")]
+        assert "<script" not in text
     picture = Svg(10, 10, evil)
-    picture.add("circle", r='1" onload="alert(1)')
-    assert "onload" not in ElementTree.fromstring(picture.render())[2].attrib  # noqa: S314
+    picture.add("circle", "bar", r='1" onload="alert(1)')
+    circles = [one for one in ElementTree.fromstring(picture.file()).iter() if "r" in one.attrib]  # noqa: S314
+    assert ["onload" in one.attrib for one in circles] == [False]
+
+
+def test_pictures_become_png_where_the_package_is(
+    found: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", None)  # as if it were not installed
+    with pytest.raises(UnfluxError, match=r"pip install 'unflux\[pictures\]'"):
+        network_pictures.write_networks(found, tmp_path, png=True)
+    monkeypatch.undo()
+    pytest.importorskip("resvg_py", reason="pip install 'unflux[pictures]'")
+    picture = network_pictures.ases(found.networks[0])
+    head = picture.png()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(head[16:20]) == round(2 * picture.width)
 
 
 def test_views_are_bounded(found: Networks) -> None:

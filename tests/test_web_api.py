@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from unflux import pipeline
 from unflux.share.csv import FORMULA_STARTS
 from unflux.web import guards, portrait
+from unflux.web.history import HistoryReader
 from unflux.web.live import Feed
 from unflux.web.settings import Limits, read_tokens
 from unflux.web.store import Principal
@@ -98,6 +99,42 @@ def test_history_has_the_addresses_of_the_finding(
     assert body["pool"]["low"] <= body["pool"]["estimate"] <= body["pool"]["high"]
     assert body["sharing"][0]["n"] >= body["sharing"][-1]["n"] >= 1
     assert sum(hour["responses"] for hour in body["activity"]) > 0
+
+
+def test_names_with_the_same_addresses_are_found_by_an_index_or_else_without(
+    world: World, tmp_path: Path
+) -> None:
+    reader = HistoryReader(world.dataset, "scan", tmp_path / "indexes")
+    own = reader.rows_of(["suse.test."], ("A",), 1000)["rdata"].unique().to_pylist()
+    found = reader.sharing(own, "suse.test.")
+    assert found[0][1] > 1
+    assert "suse.test." not in dict(found)
+    [index] = (tmp_path / "indexes").glob("scan-*.parquet")
+
+    index.rename(tmp_path / "indexes" / "scan-of-an-earlier-state.parquet")
+    HistoryReader(world.dataset, "scan", tmp_path / "indexes").prepare()
+    assert list((tmp_path / "indexes").iterdir()) == [index]
+
+    (tmp_path / "a file").touch()  # no directory can be made there
+    without = HistoryReader(world.dataset, "scan", tmp_path / "a file" / "indexes")
+    assert without.sharing(own, "suse.test.") == found
+
+
+def test_one_answer_says_nothing_of_the_size_of_its_pool() -> None:
+    minute = 29_459_520
+
+    def seen(minutes: list[int]) -> portrait.Seen:
+        one = portrait.Seen(minutes[0] * 60_000_000, minutes[-1] * 60_000_000)
+        one.sides["upstream"].update(minutes)
+        one.counts["upstream"] = len(minutes)
+        return one
+
+    at_once = {f"198.18.0.{host}": seen([minute]) for host in range(10)}
+    assert portrait.pool_estimate(at_once) is None
+    over_time = {f"198.18.0.{host}": seen([minute + host // 2]) for host in range(10)}
+    estimate = portrait.pool_estimate(over_time)
+    assert estimate is not None
+    assert estimate["estimate"] > estimate["observed"] == 10
 
 
 def test_minutes_are_read_back_from_the_bits_of_an_hour() -> None:

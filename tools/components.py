@@ -50,6 +50,10 @@ SPELLINGS = {
     "dual license": "Apache-2.0 OR BSD-3-Clause",
     "apache": "Apache-2.0",
 }
+MIT_TEXT = (
+    "Permission is hereby granted, free of charge, to any person obtaining a copy of this software "
+    "and associated documentation files"
+)
 TEST_ONLY = "tests"
 
 
@@ -96,7 +100,7 @@ def python_packages() -> Iterator[Component]:
             except metadata.PackageNotFoundError:
                 continue  # a marker left it out, or the extra is not installed
             if is_new:
-                yield Component("pypi", name, found.version, _python_licence(found.metadata), label)
+                yield Component("pypi", name, found.version, _python_licence(found), label)
             waiting += _asked_for(found, requirement.extras)
 
 
@@ -119,8 +123,9 @@ def _asked_for(found: metadata.Distribution, extras: set[str]) -> Iterator[Requi
             yield one
 
 
-def _python_licence(about: metadata.PackageMetadata) -> str:
-    """The licence expression, else the classifier, else the first line of the old field."""
+def _python_licence(found: metadata.Distribution) -> str:
+    """The licence expression, else the old field, else the classifier, else the licence's file."""
+    about = found.metadata
     texts = [about.get("License-Expression") or ""]
     classifiers = about.get_all("Classifier") or []
     old = (about.get("License") or "").strip().split("\n")[0]
@@ -128,6 +133,9 @@ def _python_licence(about: metadata.PackageMetadata) -> str:
     texts += [old] if old and len(old) < 60 else []
     texts += marked
     texts = [SPELLINGS.get(text.lower(), text) for text in texts if text]
+    for name in about.get_all("License-File") or [] if not texts else []:
+        whole = found.read_text(f"licenses/{name}") or ""
+        texts += ["MIT"] if MIT_TEXT in " ".join(whole.split()) else []
     return next((text for text in texts if is_compatible(text)), texts[0] if texts else "unknown")
 
 

@@ -84,7 +84,7 @@ export function figure(
   const draw = (): void => {
     if (!area.clientWidth) return;
     chart ??= echarts.init(area, undefined, { renderer: "canvas" });
-    chart.setOption({ animation: false, textStyle: { fontFamily: getComputedStyle(document.body).fontFamily }, ...options(area.clientWidth) }, true);
+    chart.setOption({ animation: false, useUTC: true, textStyle: { fontFamily: getComputedStyle(document.body).fontFamily }, ...options(area.clientWidth) }, true);
   };
   const observer = new ResizeObserver(() => {
     if (!area.isConnected) {
@@ -92,6 +92,7 @@ export function figure(
       chart?.dispose();
       return;
     }
+    if (!area.clientWidth) return; // on its way out: some charts cannot be drawn on nothing
     if (chart) chart.resize();
     else draw();
   });
@@ -180,6 +181,12 @@ interface Point {
   time: string;
 }
 
+/** The next number with one digit and zeros, or half of one: the end of an axis. */
+function roundUp(n: number): number {
+  const step = 10 ** Math.floor(Math.log10(Math.max(1, n))) / 2;
+  return Math.ceil(n / step) * step;
+}
+
 export function lines<T extends Point>(
   label: string,
   points: T[],
@@ -202,7 +209,7 @@ export function lines<T extends Point>(
           [time(new Date(all[0].value[0]).toISOString()), ...all.map((one) => `${one.seriesName}: ${count(one.value[1])} ${more.unit}`)].join("\n"),
       },
       xAxis: axis({ type: "time", splitLine: { show: false }, axisLabel: { color: colours.muted, fontSize: 11, hideOverlap: true, formatter: TIMES } }),
-      yAxis: axis({ type: "value", min: 0, minInterval: 1, max: band ? Math.ceil(band.to * 1.05) : undefined }),
+      yAxis: axis({ type: "value", min: 0, minInterval: 1, max: band ? roundUp(band.to) : undefined }),
       series: series.map((one, place) => ({
         type: "line", name: one.name, step: one.step ?? false, showSymbol: points.length < 3, symbolSize: 5,
         lineStyle: { width: 2 }, areaStyle: one.area ? { opacity: 0.12 } : undefined,
@@ -224,7 +231,7 @@ export function lines<T extends Point>(
 export function bars(label: string, rows: { name: string; n: number }[], unit: string): HTMLElement {
   const options = (width: number): EChartsCoreOption => {
     const colours = inks();
-    const left = Math.min(190, width * 0.45);
+    const left = Math.min(250, width * 0.45);
     return {
       color: colours.series,
       grid: { left, right: 40, top: 4, bottom: 6 },

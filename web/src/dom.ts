@@ -88,3 +88,9 @@ export function card(title: string, about: string | null, ...children: Child[]):
     ...children,
   );
 }
+
+/** A card over all columns. */
+export function whole(element: HTMLElement): HTMLElement {
+  element.classList.add("whole");
+  return element;
+}

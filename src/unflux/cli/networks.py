@@ -42,6 +42,9 @@ def find_networks(
     pictures_to: Annotated[
         Path | None, typer.Option("--pictures", help="Write SVG pictures to this new directory.")
     ] = None,
+    png: Annotated[
+        bool, typer.Option("--png", help="Pictures as PNG beside the SVG: 'unflux[pictures]'.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the clustering.")] = 1,
     detector: common.DetectorOption = "unflux",
     ports: common.Ports = [53],  # noqa: B006  typer copies it
@@ -59,6 +62,8 @@ def find_networks(
     )
     if seed < 0:
         raise typer.BadParameter("--seed is a number from 0 on")
+    if png and not pictures_to:
+        raise typer.BadParameter("--png goes with --pictures DIR")
     options = ScanOptions(
         read,
         format_name,
@@ -80,7 +85,7 @@ def find_networks(
             scan = pipeline.scan(files, options, on_progress)
         found = networks.find_networks(scan.judged, seed=seed, state_file=state_file)
         if pictures_to:
-            network_pictures.write_networks(found, pictures_to)
+            network_pictures.write_networks(found, pictures_to, png=png)
         if as_json:
             content = {"summary": scan.summary, **msgspec.to_builtins(found)}
             sys.stdout.buffer.write(msgspec.json.encode(content) + b"\n")

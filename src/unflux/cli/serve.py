@@ -202,6 +202,7 @@ def _dataset(paths: list[Path], own: Path | None, folder: Path, scan: ScanOption
 
 def _judge(settings: Settings, store: Store) -> None:
     from unflux.web import judging
+    from unflux.web.history import HistoryReader
 
     if settings.dataset is None:
         return
@@ -210,3 +211,4 @@ def _judge(settings: Settings, store: Store) -> None:
     done = judging.judge(store, scan, settings.scan)
     if not done.current:
         common.errors.print(f"unflux: {done.names} names judged", markup=False)
+    HistoryReader(settings.dataset, done.scan.id, settings.indexes).prepare()

@@ -94,7 +94,6 @@ RENTED_SIGNALS = (
     Signal("novelty_ratio", 0.05, 0.3, 0.20, "{value:.0%} of later answers was never seen before"),
     Signal("retention", 1.0, 0.5, 0.10, "{value:.0%} of an answer is still in the next one"),
 )
-SIGNALS = ADDRESS_SIGNALS + NS_SIGNALS
 
 
 def weighted(signals: tuple[Signal, ...]) -> str:

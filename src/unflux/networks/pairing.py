@@ -38,7 +38,6 @@ HEAD_BYTES, VOLUME_SHARE = 400, 0.05
 """Replies differ by so much at most: headers that a proxy adds, records of TLS made anew."""
 MIN_PAIRS = 4
 DNS = ROLES.index("dns")
-TLS = ROLES.index("tls")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,8 +11,10 @@ from unflux.networks.model import Network
 
 MAX_BARS = 12
 MAX_TIMELINE = 80
-MAX_GRAPH_AGENTS = 150
+MAX_GRAPH_AGENTS = 300
 MAX_GRAPH_NAMES = 60
+GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
+"""Between one point of a spiral and the next: no two lie in a line."""
 
 
 class Bar(NamedTuple):
@@ -60,17 +63,21 @@ class Span(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A node of the graph, placed in a circle of radius 1 around (0, 0)."""
+    """A node of the graph, within a circle of radius 1 around (0, 0)."""
 
     label: str
     kind: str
     """``name``, or the role of an address."""
     x: float
     y: float
+    group: int | None
+    """Of a name: its sub-network."""
+    note: str
+    """Of an address: its origin AS and country."""
 
 
 class Graph(NamedTuple):
-    """Names inside, addresses around them."""
+    """Names around, addresses inside near the names that have them."""
 
     nodes: list[Node]
     edges: list[tuple[int, int]]
@@ -123,33 +130,58 @@ def _hours(time: str, start_s: int) -> float:
 
 
 def graph(network: Network) -> Graph:
-    """Names on an inner circle in the order of their sub-networks, addresses near their names."""
+    """Names on a circle in the order of their sub-networks, addresses where their names pull them.
+
+    An address of one name lies before it, what all names share in the middle: sub-networks with
+    pools of their own fall apart to the eye.
+    """
     by_sub = sorted(range(len(network.names)), key=lambda place: network.names[place].sub_network)
     names = by_sub[:MAX_GRAPH_NAMES]
-    busiest = sorted(
+    agents = sorted(
         range(len(network.agents)),
         key=lambda place: (-network.agents[place].n_names, -network.agents[place].count, place),
     )[:MAX_GRAPH_AGENTS]
-    angle_of = {
-        place: 2 * math.pi * number / max(len(names), 1) for number, place in enumerate(names)
-    }
-    chosen = set(busiest)
-    links = [(a, b) for a, b, _ in network.links if a in angle_of and b in chosen]
-    pull: dict[int, tuple[float, float]] = dict.fromkeys(busiest, (0.0, 0.0))
+    angles = {place: 2 * math.pi * at / len(names) for at, place in enumerate(names)}
+    nodes = []
+    for place, angle in angles.items():
+        one = network.names[place]
+        nodes.append(Node(one.name, "name", math.cos(angle), math.sin(angle), one.sub_network, ""))
+    number = {place: at for at, place in enumerate(names)}
+    chosen = set(agents)
+    links = [(number[a], b) for a, b, _ in network.links if a in number and b in chosen]
+    places = _pulled(nodes, links, agents)
+    where = {}
+    for place in agents:
+        agent = network.agents[place]
+        where[place] = len(nodes)
+        note = f"AS{agent.origin_asn or '?'} {agent.organisation or ''} {agent.country or ''}"
+        nodes.append(Node(agent.address, agent.role, *places[place], None, note.strip()))
+    left = len(network.names) - len(names) + len(network.agents) - len(agents)
+    return Graph(nodes, [(name, where[agent]) for name, agent in links], left)
+
+
+def _pulled(
+    names: list[Node], links: list[tuple[int, int]], agents: list[int]
+) -> dict[int, tuple[float, float]]:
+    """A place for each address: the middle of its names, those with the same names in a spiral."""
+    pulls: dict[int, list[Node]] = {place: [] for place in agents}
     for name, agent in links:
-        x, y = pull[agent]
-        pull[agent] = (x + math.cos(angle_of[name]), y + math.sin(angle_of[name]))
-    around = sorted(busiest, key=lambda place: (math.atan2(pull[place][1], pull[place][0]), place))
-    nodes = [
-        Node(network.names[place].name, "name", 0.55 * math.cos(angle), 0.55 * math.sin(angle))
-        for place, angle in angle_of.items()
-    ]
-    number = {("n", place): index for index, place in enumerate(names)}
-    for index, place in enumerate(around):
-        angle = 2 * math.pi * index / len(around) - math.pi
-        one = network.agents[place]
-        number["a", place] = len(nodes)
-        nodes.append(Node(one.address, one.role, math.cos(angle), math.sin(angle)))
-    edges = [(number["n", name], number["a", agent]) for name, agent in links]
-    left = len(network.names) - len(names) + len(network.agents) - len(busiest)
-    return Graph(nodes, edges, left)
+        pulls[agent].append(names[name])
+    alone = len(names) == 1
+    middles = {}
+    for place, pulling in pulls.items():
+        n = max(len(pulling), 1)
+        x, y = sum(one.x for one in pulling) / n, sum(one.y for one in pulling) / n
+        middles[place] = (0.0, 0.0) if alone else (round(0.7 * x, 2), round(0.7 * y, 2))
+    largest = max(Counter(middles.values()).values(), default=1)
+    step = (0.8 if alone else min(0.05, 0.26 / math.sqrt(largest))) / (
+        math.sqrt(largest) if alone else 1.0
+    )
+    placed: dict[int, tuple[float, float]] = {}
+    before: Counter[tuple[float, float]] = Counter()
+    for place, (x, y) in middles.items():
+        radius = step * math.sqrt(before[x, y])
+        turn = GOLDEN_ANGLE * before[x, y]
+        placed[place] = (x + radius * math.cos(turn), y + radius * math.sin(turn))
+        before[x, y] += 1
+    return placed

@@ -1,143 +1,139 @@
-"""Pictures of flux networks as SVG: graph, distributions, accumulation, timeline."""
+"""Pictures of flux networks: graph, ASes, countries, accumulation, timeline."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from unflux.networks import views
 from unflux.networks.model import Network, Networks
-from unflux.share.svg import COLOURS, Svg
+from unflux.share import pictures
+from unflux.share.pictures import NAMED_LEFT, WIDTH, Band, Lane, TimeScale
+from unflux.share.svg import Svg
 from unflux.sightings import whole_file
 
 MAX_NETWORKS = 200
 """Networks that get pictures: those with most names."""
-LEFT, TOP, RIGHT, BOTTOM = 60, 40, 20, 40
+HOUR_US = 3_600_000_000
+ROLE_COLOURS = {"web": 2, "dns": 0, "both": 1}
+"""Of `svg.SERIES`, by what an address does."""
+RADIUS, MIDDLE = 150, 165
+"""Of the circle of names, and how far below the upper edge its middle is."""
 
 
-def graph(network: Network) -> str:
-    """Names inside, addresses around, lines between those that answered for each other."""
-    picture = Svg(720, 740, f"{network.id}: names and addresses")
+def graph(network: Network) -> Svg:
+    """Names around, addresses inside near those that have them, coloured by role."""
     data = views.graph(network)
-    places = [(360 + 300 * node.x, 370 + 300 * node.y) for node in data.nodes]
-    for a, b in data.edges:
-        picture.line(*places[a], *places[b], COLOURS["faint"], 0.4)
-    for node, (x, y) in zip(data.nodes, places, strict=True):
-        picture.dot(x, y, 5 if node.kind == "name" else 3, COLOURS[node.kind])
-    for node, (x, y) in zip(data.nodes, places, strict=True):
-        if node.kind == "name":
-            picture.text(x + 7, y + 4, node.label, 9)
-    picture.text(
-        10, 20, f"{network.id}: {len(network.names)} names, {len(network.agents)} addresses", 14
+    left = f", {data.n_left_out} more are not drawn" if data.n_left_out else ""
+    label = (
+        f"{network.id}: {len(network.names)} names around, {len(network.agents)} addresses "
+        f"inside{left}"
     )
-    _legend(picture, 10, 725)
-    if data.n_left_out:
-        picture.text(710, 725, f"{data.n_left_out} more are not drawn", 11, "end")
-    return picture.render()
+    picture = Svg(WIDTH, 2 * MIDDLE + 26, label)
+    places = [(WIDTH / 2 + RADIUS * node.x, MIDDLE + RADIUS * node.y) for node in data.nodes]
+    for one, other in data.edges:
+        (x1, y1), (x2, y2) = places[one], places[other]
+        picture.path(f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}", "link")
+    for node, (x, y) in zip(data.nodes, places, strict=True):
+        if node.kind != "name":
+            said = f"{node.label} {node.kind} {node.note}"
+            picture.dot(x, y, 2.2, f"f{ROLE_COLOURS[node.kind]}", said)
+            continue
+        picture.dot(x, y, 4, "grey", f"{node.label}, sub-network {node.group}")
+        right = node.x >= 0
+        name = pictures.short(node.label, 20)
+        picture.text(x + (7 if right else -7), y + 3, name, "" if right else "end", size=8,
+                     title=node.label)  # fmt: skip
+    _legend(picture, 2 * MIDDLE + 20)
+    return picture
 
 
-def _legend(picture: Svg, x: float, y: float) -> None:
-    for kind, title in (
-        ("name", "name"),
-        ("web", "web proxy"),
-        ("dns", "DNS proxy"),
-        ("both", "both"),
-    ):
-        picture.dot(x + 5, y - 4, 4, COLOURS[kind])
-        picture.text(x + 13, y, title)
-        x += 85
+def _legend(picture: Svg, y: float) -> None:
+    kinds = [("name", "grey"), ("web proxy", "f2"), ("DNS proxy", "f0"), ("both", "f1")]
+    for place, (title, paint) in enumerate(kinds):
+        picture.dot(14 + 90 * place, y - 4, 4, paint)
+        picture.text(22 + 90 * place, y, title)
 
 
-def distribution(network: Network) -> str:
-    """Addresses by country and by origin AS, side by side."""
-    countries, asns = views.distribution(network.countries), views.distribution(network.asns)
-    rows = max(len(countries), len(asns), 1)
-    picture = Svg(720, 60 + 20 * rows, f"{network.id}: where its addresses are")
-    picture.text(10, 20, f"{network.id}: addresses by country and origin AS", 14)
-    for left, bars in ((10, countries), (370, asns)):
-        most = max((bar.n for bar in bars), default=1)
-        for row, bar in enumerate(bars):
-            y = 40 + 20 * row
-            picture.text(left + 85, y + 12, bar.label, 11, "end")
-            picture.box(left + 92, y + 2, 190 * bar.n / most, 14, COLOURS["line"])
-            picture.text(left + 97 + 190 * bar.n / most, y + 13, str(bar.n), 10)
-    return picture.render()
+def ases(network: Network) -> Svg:
+    """Addresses by origin AS."""
+    counted = [(f"AS{asn}" if asn.isdigit() else asn, n) for asn, n in network.asns.items()]
+    return pictures.bars(counted, f"{network.id}: addresses by origin AS", views.MAX_BARS)
 
 
-def accumulation(network: Network) -> str:
-    """Distinct addresses over time; boxes are how many there are at a time, with 95 %."""
+def countries(network: Network) -> Svg:
+    """Addresses by country, on a map."""
+    known = {country: n for country, n in network.countries.items() if len(country) == 2}
+    most = ", ".join(f"{country} {n}" for country, n in list(known.items())[:6])
+    return pictures.world(known, f"{network.id}: addresses by country; most: {most or 'unknown'}")
+
+
+def accumulation(network: Network) -> Svg:
+    """Distinct addresses over time; bands are how many there are at a time, with 95 %."""
     data = views.accumulation(network)
-    picture = Svg(720, 400, f"{network.id}: addresses over time")
-    picture.text(10, 20, f"{network.id}: distinct addresses, and how many at a time (95 %)", 14)
-    hours = max([data.total[-1].hour, *(band.to_h for band in data.bands)], default=1.0) or 1.0
-    most = max([data.total[-1].value, *(band.high for band in data.bands)], default=1.0) or 1.0
+    start_us = data.from_s * 1_000_000
 
-    def x(hour: float) -> float:
-        return LEFT + (720 - LEFT - RIGHT) * max(hour, 0) / hours
+    def at(hour: float) -> int:
+        return start_us + round(hour * HOUR_US)
 
-    def y(value: float) -> float:
-        return 400 - BOTTOM - (400 - TOP - BOTTOM) * value / most
-
-    _axes(picture, hours, most, x(hours), y(most))
-    for band in data.bands:
-        low, high = y(band.low), y(band.high)
-        picture.box(
-            x(band.from_h), high, x(band.to_h) - x(band.from_h), low - high, COLOURS["band"], 0.7
-        )
-        middle = y(band.estimate)
-        picture.line(x(band.from_h), middle, x(band.to_h), middle, COLOURS["dns"], 2)
-    picture.path([(x(one.hour), y(one.value)) for one in data.total], COLOURS["web"])
-    picture.path([(x(one.hour), y(one.value)) for one in data.seen], COLOURS["faint"], 1.5)
-    return picture.render()
+    points = [(at(one.hour), round(one.value)) for one in data.total]
+    seen = [(at(one.hour), round(one.value)) for one in data.seen]
+    bands = [Band(at(one.from_h), at(one.to_h), one.low, one.estimate, one.high)
+             for one in data.bands]  # fmt: skip
+    label = (
+        f"{network.id}: {points[-1][1]} distinct addresses so far (line), in each hour (thin), and "
+        "how many are in use at a time (95 %)"
+    )
+    scale = TimeScale.around(points[0][0], points[-1][0])
+    return pictures.growth(points, scale, label, bands, seen)
 
 
-def _axes(picture: Svg, hours: float, most: float, right: float, top: float) -> None:
-    bottom = picture.height - BOTTOM
-    picture.line(LEFT, bottom, right, bottom, COLOURS["name"])
-    picture.line(LEFT, bottom, LEFT, top, COLOURS["name"])
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        at_x, at_y = LEFT + (right - LEFT) * share, bottom + (top - bottom) * share
-        picture.text(at_x, bottom + 16, f"{hours * share:g} h", 10, "middle")
-        picture.text(LEFT - 6, at_y + 4, f"{most * share:.0f}", 10, "end")
-
-
-def timeline(network: Network) -> str:
-    """One line per address, from its first answer to its last."""
+def timeline(network: Network) -> Svg:
+    """One line per address, from its first answer to its last, coloured by role."""
     spans = views.timeline(network)
-    height = 80 + 10 * len(spans)
-    picture = Svg(720, height, f"{network.id}: who answered when")
-    title = f"{network.id}: who answered when ({len(spans)} of {len(network.agents)} addresses)"
-    picture.text(10, 20, title, 14)
-    hours = max((span.to_h for span in spans), default=1.0) or 1.0
-    left = 130
-    for row, span in enumerate(spans):
-        at = 40 + 10 * row
-        begin = left + (700 - left) * max(span.from_h, 0) / hours
-        end = left + (700 - left) * span.to_h / hours
-        picture.text(left - 6, at + 7, span.address, 8, "end")
-        picture.box(begin, at, max(end - begin, 1.5), 7, COLOURS[span.role])
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        at_x = left + (700 - left) * share
-        picture.text(at_x, height - 22, f"{hours * share:.3g} h", 10, "middle")
-    _legend(picture, 10, height - 6)
-    return picture.render()
+    start_us = network.growth.from_s * 1_000_000
+    lanes = [
+        Lane(
+            f"{one.address} ({one.role})",
+            ROLE_COLOURS[one.role],
+            [(start_us + round(one.from_h * HOUR_US), start_us + round(one.to_h * HOUR_US))],
+        )
+        for one in spans
+    ]
+    moments = [moment for lane in lanes for spell in lane.spells for moment in spell]
+    first_us, last_us = min(moments, default=start_us), max(moments, default=start_us)
+    scale = TimeScale.around(first_us, last_us, NAMED_LEFT)
+    label = (
+        f"{network.id}: who answered when, first to last ({len(spans)} of {len(network.agents)} "
+        "addresses)"
+    )
+    return pictures.strip(lanes, scale, label)
 
 
-PICTURES = {
+PICTURES: dict[str, Callable[[Network], Svg]] = {
     "graph": graph,
-    "distribution": distribution,
+    "ases": ases,
+    "countries": countries,
     "accumulation": accumulation,
     "timeline": timeline,
 }
 
 
-def write_networks(found: Networks, directory: Path) -> list[Path]:
-    """Write ``ID-graph.svg`` and so on; ids are ours, so they are safe as file names."""
+def write_networks(found: Networks, directory: Path, *, png: bool = False) -> list[Path]:
+    """Write ``ID-graph.svg`` and so on, with `png` ``ID-graph.png`` too.
+
+    Ids are ours, so they are safe as file names.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for network in found.networks[:MAX_NETWORKS]:
         for name, draw in PICTURES.items():
-            path = directory / f"{network.id}-{name}.svg"
-            with whole_file(path) as temporary:
-                temporary.write_text(draw(network), encoding="utf-8")
-            written.append(path)
+            picture = draw(network)
+            files = {f"{network.id}-{name}.svg": picture.file().encode()}
+            if png:
+                files[f"{network.id}-{name}.png"] = picture.png()
+            for file_name, content in files.items():
+                with whole_file(directory / file_name) as temporary:
+                    temporary.write_bytes(content)
+                written.append(directory / file_name)
     return written

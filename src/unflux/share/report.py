@@ -16,10 +16,11 @@ from typing import IO, Any
 from unflux.detect import Finding
 from unflux.detect.base import Agent, Explanation
 from unflux.pipeline import Scan
-from unflux.share import pictures
+from unflux.share import pictures, report_networks, svg
 from unflux.share.case import AGENT_NOTE, EVIDENCE
 from unflux.share.html import Html, el, join
-from unflux.share.pictures import Lane, TimeScale
+from unflux.share.pictures import Band, Lane, TimeScale
+from unflux.share.svg import Svg
 from unflux.share.table import in_triage_order, one_line
 from unflux.share.timeline import HOUR_US, Timeline, Track, estimate_pool, timelines
 
@@ -31,7 +32,7 @@ MAX_CLIENTS = 64
 MAX_NAMES = 12
 COLOURS = {"single_flux": "red", "double_flux": "red", "ns_flux": "red", "ambiguous": "amber",
            "not_flux": "green", "insufficient": "grey"}  # fmt: skip
-STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8") + pictures.CSS
+STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8") + svg.CSS
 
 
 def write_report(scan: Scan, out: IO[bytes]) -> None:
@@ -51,6 +52,7 @@ def write_report(scan: Scan, out: IO[bytes]) -> None:
     for number, finding in enumerate(pictured):
         out.write(_finding(finding, lines.get(finding.name, Timeline()), number).encode())
     for part in (
+        report_networks.section(scan),
         _clients(scan.findings),
         _looked_at(scan.summary),
         _not_seen(scan.summary),
@@ -95,6 +97,7 @@ def _opening(scan: Scan) -> Html:
     counted = ", ".join(f"{n} {verdict}" for verdict, n in by_verdict.items() if n)
     anchors = (
         ("findings", "Findings"),
+        ("networks", report_networks.TITLE),
         ("clients", "Who asked"),
         ("looked-at", "What was looked at"),
         ("not-seen", "What could not be seen"),
@@ -133,7 +136,7 @@ def _tiles(scan: Scan) -> Iterable[Html]:
 def _verdict_bar(by_verdict: dict[str, int]) -> Html:
     items = [(verdict, n, COLOURS[verdict]) for verdict, n in by_verdict.items()]
     says = ", ".join(f"{n} {verdict}" for verdict, n, _ in items)
-    return pictures.shares(items, f"Verdicts: {says}")
+    return pictures.shares(items, f"Verdicts: {says}").inline()
 
 
 def _table(findings: Sequence[Finding], numbers: dict[str, int]) -> Html:
@@ -256,8 +259,8 @@ def _pictures(finding: Finding, line: Timeline) -> Html | None:
     return el("div", el("div", *left), el("div", *right), class_="grid")
 
 
-def _figure(title: str, says: str, picture: Html) -> Html:
-    return el("figure", el("figcaption", el("b", title), f" {says}"), picture)
+def _figure(title: str, says: str, picture: Svg) -> Html:
+    return el("figure", el("figcaption", el("b", title), f" {says}"), picture.inline())
 
 
 def _strip(
@@ -295,8 +298,10 @@ def _growth(line: Timeline, scale: TimeScale) -> Html | None:
     says = f"{points[-1][1]} different addresses so far"
     if pool:
         says += f"; about {pool.estimate:.0f} in all ({pool.low:.0f} to {pool.high:.0f}, Chao)"
-    bounds = (pool.estimate, pool.low, pool.high) if pool else None
-    picture = pictures.growth(points, scale, f"Growth: {says}", bounds)
+    bands = []
+    if pool:
+        bands.append(Band(scale.from_us, scale.until_us, pool.low, pool.estimate, pool.high))
+    picture = pictures.growth(points, scale, f"Growth: {says}", bands)
     return _figure("Growth", says, picture)
 
 

@@ -13,11 +13,21 @@ import pyarrow.parquet as pq
 
 from unflux.errors import UnfluxError
 
+ROWS_PER_GROUP = 1 << 16
+"""Of a Parquet file. Rows lie by name and a group says from which name to which: who looks for one
+name reads so many rows of a file, not the million that is Arrow's default."""
+
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a Parquet file whole or not at all."""
     with whole_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        pq.write_table(
+            table,
+            temporary,
+            compression="zstd",
+            row_group_size=ROWS_PER_GROUP,
+            write_page_checksum=True,
+        )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -93,10 +93,6 @@ class Books:
         }
         rest = {key: value for key, value in native.items() if key not in _TALLIES}
         return cls(**rest, **tallies, error=error)
-
-    def with_malformed(self, malformed: dict[str, Tally]) -> Books:
-        """The same with faults that the source itself found."""
-        return replace(self, malformed=self.malformed | malformed)
 
     def plus(self, later: Books) -> Books:
         """Both parts of one input that was read in parts; places in the later one count on."""

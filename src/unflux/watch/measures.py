@@ -39,6 +39,7 @@ def numbers(watch: Watch) -> Numbers:
             found[f'unflux_watch_outlet_{name}_total{{outlet="{at}"}}'] = value
     for at, follower in enumerate(watch.followers):
         found[f'unflux_watch_follow_rotations_total{{log="{at}"}}'] = follower.n_rotations
+        found[f'unflux_watch_follow_faults_total{{log="{at}"}}'] = follower.n_faults
     for reader in watch.interfaces:
         found["unflux_watch_packets_total"] = reader.n_packets
         found["unflux_watch_packets_dropped_total"] = reader.n_dropped

@@ -15,13 +15,12 @@ import pyarrow as pa
 
 from unflux import sightings, tables
 from unflux.sightings import Dataset
+from unflux.web.sharing import SharingIndex
 
 MAX_HOPS = 8
 """CNAMEs that are followed from a name."""
 MAX_ROWS = 200_000
 """Sightings of a name and its name servers that are looked at; the latest are left out beyond."""
-MAX_SHARING = 200
-"""Names that share addresses which are listed, those that share most first."""
 MAX_LISTED = 64
 """Names that are looked for one by one, so that row groups without them are passed over."""
 MEMORY = "2GB"
@@ -55,7 +54,7 @@ class HistoryReader:
     reads those, not the dataset.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, scan_id: str, indexes: Path) -> None:
         self._files: dict[str, list[str]] = {"sightings": [], "activity": []}
         dataset = Dataset.open(directory)
         for path in dataset.files:
@@ -65,6 +64,11 @@ class HistoryReader:
         self._engine.execute("SET TimeZone = 'UTC'")
         self._engine.execute("SET parquet_metadata_cache = true")
         self._engine.execute(f"SET memory_limit = '{MEMORY}'")
+        self._sharing = SharingIndex(indexes, scan_id, self._files["sightings"])
+
+    def prepare(self) -> None:
+        """Make now what the first question would wait for."""
+        self._sharing.prepare()
 
     def _query(self, sql: str, table: str, parameters: list[Any]) -> pa.Table:
         files = self._files[table]
@@ -148,16 +152,8 @@ class HistoryReader:
 
     def sharing(self, addresses: Iterable[str], name: str) -> list[tuple[str, int]]:
         """Other names with these addresses, and how many of them, most first."""
-        found = self._query(
-            "SELECT owner, count(DISTINCT rdata) AS n FROM read_parquet(?) "
-            "WHERE rdtype IN ('A', 'AAAA') AND rdata IN (SELECT unnest(?::VARCHAR[])) "
-            "AND owner <> ? GROUP BY owner ORDER BY n DESC, owner LIMIT ?",
-            "sightings",
-            [list(addresses), name, MAX_SHARING],
-        )
-        if not found.num_columns:
-            return []
-        return list(zip(found["owner"].to_pylist(), found["n"].to_pylist(), strict=True))
+        with self._engine.cursor() as engine:
+            return self._sharing.names_with(engine, list(addresses), name)
 
     def activity(self, name: str) -> list[dict[str, Any]]:
         """Responses, failures and clients of a name by hour, on the busiest side of a cache."""

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow.compute as pc
@@ -21,6 +22,8 @@ from unflux.web.store.times import now_us
 
 NAMES_AT_ONCE = 50_000
 """Findings are put together for so many names at a time: the bound of memory."""
+MAX_TAKEN_IN = 1000
+"""Files that went into a dataset which its summary names."""
 NONE_LISTED = 2.0
 """A score that no name has: findings are not needed twice."""
 
@@ -70,6 +73,7 @@ def judge(
             raise UnfluxError(f"{pipeline.printable(one.path)}: {one.books.error}")
     names = result.judged.table.num_rows
     result.summary["names"] |= {"listed": names, "min_score": 0.0}
+    result.summary["taken_in"] = _taken_in(directory)
     judged = replace(
         scan,
         judged_from=judged_from,
@@ -81,6 +85,15 @@ def judge(
     store.findings.add_scan(scan)
     changes = store.findings.replace(judged, _findings(result.judged))
     return Rejudged(judged, names, changes)
+
+
+def _taken_in(directory: Path) -> list[dict[str, Any]]:
+    """The captures and logs that a dataset was made of, as it remembers them; the latest first."""
+    inputs = Dataset.open(directory).manifest.inputs[-MAX_TAKEN_IN:]
+    return [
+        {"path": one.path, "format": one.format, "size_bytes": one.size_bytes}
+        for one in reversed(inputs)
+    ]
 
 
 def _judged_from(directory: Path, options: ScanOptions) -> str:

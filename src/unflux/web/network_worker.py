@@ -16,7 +16,7 @@ import msgspec
 
 from unflux import networks, pipeline
 from unflux.errors import UnfluxError
-from unflux.networks import Network
+from unflux.networks import Network, views
 from unflux.pipeline import ScanOptions
 from unflux.web import worker
 from unflux.web.judging import NONE_LISTED
@@ -66,13 +66,15 @@ def _options(job: dict[str, Any]) -> ScanOptions:
 
 
 def shortened(one: Network) -> dict[str, Any]:
-    """A network as `unflux networks --json` has it, with at most so many names and agents."""
+    """A network as `unflux networks --json` has it, long lists cut, and how its graph is drawn."""
     links = [link for link in one.links if link[0] < MAX_NAMES and link[1] < MAX_AGENTS]
     short = msgspec.structs.replace(
         one, names=one.names[:MAX_NAMES], agents=one.agents[:MAX_AGENTS], links=links
     )
     whole: dict[str, Any] = msgspec.to_builtins(short)
-    return whole | {"n_names": len(one.names), "n_agents": len(one.agents)}
+    drawn = views.graph(one)
+    graph = drawn._asdict() | {"nodes": [node._asdict() for node in drawn.nodes]}
+    return whole | {"n_names": len(one.names), "n_agents": len(one.agents), "graph": graph}
 
 
 if __name__ == "__main__":

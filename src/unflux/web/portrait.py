@@ -172,24 +172,25 @@ def accumulation(seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
 
 
 def pool_estimate(seen: Mapping[str, Seen]) -> dict[str, Any] | None:
-    """How many addresses there are, seen and unseen: Chao's lower bound (1987, bias-corrected).
+    """How many addresses there are, seen and unseen: Chao's lower bound (`features.chao`).
 
-    With S addresses seen, f1 of them once and f2 twice: S + f1 (f1 - 1) / (2 (f2 + 1)); 95 % range
-    by the log-normal of Chao 1987. It supposes that the pool does not change while it is looked at:
-    for one that does, it counts what was in it over the time. None below five addresses.
+    A minute with fresh answers is one sample. It supposes that the pool does not change while it
+    is looked at: for one that does, it counts what was in it over the time. None below five
+    addresses or three samples: one answer says nothing of what the next one would hold.
     """
-    if len(seen) < 5:
+    minutes = {minute for one in seen.values() for side in one.sides.values() for minute in side}
+    if len(seen) < 5 or len(minutes) < 3:
         return None
     times = Counter(one.n for one in seen.values())
     f1, f2, observed = times[1], times[2], len(seen)
-    estimate, low, high = chao2(observed, f1, f2)
+    estimate, low, high = chao2(observed, f1, f2, len(minutes))
     return {
         "estimate": round(estimate),
         "low": round(low),
         "high": round(high),
         "observed": observed,
         "once": f1,
-        "method": "chao1",
+        "method": "chao2",
     }
 
 

@@ -49,7 +49,7 @@ class Settings:
 
     store_url: str
     data: Path
-    """Directory for uploads."""
+    """Directory for uploads and indexes."""
     dataset: Path | None = None
     scan: ScanOptions = field(default_factory=ScanOptions)
     host: str = "127.0.0.1"
@@ -67,6 +67,11 @@ class Settings:
     walk: Path | None = None
     """What `unflux lab walk … --json` printed."""
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def indexes(self) -> Path:
+        """Directory of what is kept to answer faster; it may be deleted when nothing is served."""
+        return self.data / "indexes"
 
     @property
     def needs_token(self) -> bool:

@@ -78,7 +78,9 @@ class Site:
         """The sightings of a scan."""
         key = (scan.id, scan.judged_at_us)
         with self._lock:
-            reader = self._readers.pop(key, None) or HistoryReader(Path(scan.dataset))
+            reader = self._readers.pop(key, None) or HistoryReader(
+                Path(scan.dataset), scan.id, self.settings.indexes
+            )
             self._readers[key] = reader
             while len(self._readers) > MAX_READERS:
                 self._readers.popitem(last=False)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from unflux.errors import UnfluxError
+from unflux.web import sharing
 from unflux.web.metrics import Metrics
 from unflux.web.settings import Settings
 from unflux.web.store import Store
@@ -169,6 +170,7 @@ class Uploads:
         if scan is not None and scan.kind == "upload":
             self._store.findings.remove_scan(upload_id)
             shutil.rmtree(self._directory / upload_id, ignore_errors=True)
+            sharing.forget(self._settings.indexes, upload_id)
             return True
         return upload is not None
 

@@ -1,7 +1,7 @@
 // Tokens and the audit log, for admins.
 
 import { get, send } from "../api";
-import { card, h, outside, replace, table } from "../dom";
+import { card, h, outside, replace, table, whole } from "../dom";
 import { time } from "../format";
 import type { Context } from "../main";
 import { alertIn } from "../parts";
@@ -36,13 +36,12 @@ export async function show({ main, signal }: Context): Promise<void> {
     } catch (error) {
       alertIn(form, error);
     }
-  } }, h("label", { for: "token-name" }, "Name"), name, h("label", { for: "token-role" }, "Role"), role, h("button", { type: "submit" }, "Make a token"));
+  } }, h("label", { for: "token-name" }, "Name"), name, h("label", { for: "token-role" }, "Role"), h("span", { class: "field" }, role, h("button", { type: "submit" }, "Make a token")));
   const log = h("div", {});
   const { entries } = await get<{ entries: Entry[] }>("audit?size=200", signal);
   replace(log, entries.length ? table("Audit log", ["Time", "Who", "From", "What", "On", "Detail"],
     entries.map((one) => [time(one.at), outside(one.by), outside(one.address), one.action, outside(one.subject, "break"), outside(one.detail, "break")]), "tall") : h("p", {}, "Nothing was done yet."));
   await refresh();
-  const whole = card("Audit log", "The newest first; all of it by the API.", log);
-  whole.classList.add("whole");
-  replace(main, h("div", { class: "title" }, h("h1", {}, "Access")), h("div", { class: "grid" }, card("Tokens", "Each may what the roles before may: read, triage, admin.", list), card("New token", null, form, made), whole));
+  replace(main, h("div", { class: "title" }, h("h1", {}, "Access")), h("div", { class: "grid" }, card("Tokens", "Each may what the roles before may: read, triage, admin.", list), card("New token", null, form, made),
+    whole(card("Audit log", "The newest first; all of it by the API.", log))));
 }

@@ -70,7 +70,7 @@ export async function show({ me, params, main, signal }: Context): Promise<void>
     if (!(error instanceof ApiError) || ![400, 422].includes(error.status)) throw error;
     says.hidden = false;
     replace(says, error.message);
-    replace(main, h("h1", {}, "Findings"), form, says, help);
+    replace(main, h("div", { class: "title" }, h("h1", {}, "Findings")), form, says, help);
     input.focus();
     if (error.position !== null) input.setSelectionRange(error.position, input.value.length);
     return;

@@ -2,7 +2,7 @@
 
 import { download, get, inPath, send, type Finding, type History, type NameInfo, type Note, type Sightings } from "../api";
 import { bars, lines, strip } from "../charts";
-import { card, h, outside, replace, table, type Child } from "../dom";
+import { card, h, outside, replace, table, whole, type Child } from "../dom";
 import { count, percent, plural, seconds, time, words } from "../format";
 import { announce, type Context } from "../main";
 import { alertIn, nameLink, stateSelect, verdict } from "../parts";
@@ -26,8 +26,8 @@ export async function show({ me, params, rest, main, signal }: Context): Promise
   const may = me.role !== "read";
   const pictures = h("div", { class: "grid", "aria-busy": "true" }, h("p", { class: "about" }, "Reading the sightings …"));
   replace(main, head(info, may, query), h("div", { class: "grid" },
-    why(finding), explanations(finding)), pictures, h("div", { class: "grid" },
-    notes(finding.name, info.notes, may), clients(finding)));
+    why(finding), h("div", { class: "stack" },
+      explanations(finding), notes(finding.name, info.notes, may), clients(finding))), pictures);
   const history = await get<History>(`history/${path}${query}`, signal);
   const raw = await sightings(path, query, signal);
   const { worldMap } = await import("../map");
@@ -94,25 +94,25 @@ function picturesOf(
     ? ["It is an alias of ", ...history.aliases.flatMap((one, at) => [at ? ", " : "", nameLink(one, scan)]), "."] : null;
   if (history.bins && own.rows.length) {
     const hidden = own.n_addresses - own.rows.length;
-    out.push(wide(card("Which address answered when",
+    out.push(whole(card("Which address answered when",
       `${plural(own.n_addresses, "address", "addresses")}, a row each in order of first sight; a mark is a fresh answer within ${seconds(history.bins.size_s)}, the colour its origin AS. Rotation climbs like a staircase; a fixed pool fills its rows.`,
       aliases ? h("p", {}, ...aliases) : null,
       strip(history, own, "Addresses of the name"),
       hidden > 0 ? h("p", { class: "about" }, `${plural(hidden, "address", "addresses")} that answered least are left out.`) : null,
       addressTable("Addresses as a table", own, finding))));
   } else {
-    out.push(wide(card("Which address answered when", null, aliases ? h("p", {}, ...aliases) : null,
+    out.push(whole(card("Which address answered when", null, aliases ? h("p", {}, ...aliases) : null,
       h("p", {}, "No addresses of this name were seen."))));
   }
   if (history.bins && ns.rows.length) {
-    out.push(wide(card("Its name servers' addresses",
+    out.push(whole(card("Its name servers' addresses",
       `The layer below: ${plural(history.name_servers.length, "name server")} of ${history.zone ?? "its zone"}, ${plural(ns.n_addresses, "address", "addresses")}. In double flux they rotate too.`,
       strip(history, ns, "Addresses of its name servers"),
       h("details", {}, h("summary", {}, "Name servers as a table"), table("Name servers", ["Host", ["Addresses", "number"], "First named", "Last named"],
         history.name_servers.map((one) => [outside(one.host), count(one.n_addresses), time(one.first_seen), time(one.last_seen)]))),
       addressTable("Addresses as a table", ns, null))));
   }
-  if (history.accumulation.length > 1) {
+  if (moments(history.accumulation) > 1) {
     const { pool } = history;
     const about = pool
       ? `${count(pool.observed)} addresses seen, ${count(pool.once)} of them once: a fixed pool would hold about ${count(pool.estimate)} (${count(pool.low)}–${count(pool.high)}, 95 %). A pool that changes keeps climbing.`
@@ -123,7 +123,7 @@ function picturesOf(
         { unit: "addresses", band: pool && pool.high < pool.observed * 50
           ? { from: pool.low, to: pool.high, at: pool.estimate, name: `estimate ${count(pool.estimate)}` } : null })));
   }
-  if (history.ttl.length) {
+  if (history.ttl.length > 1) {
     const longest = Math.max(...history.ttl.map((one) => one.max_s));
     out.push(card("TTL", "Shortest and longest TTL of its address records by hour, as received: below a cache they age.",
       lines(`TTL of address records by hour, at most ${seconds(longest)}`, history.ttl,
@@ -144,7 +144,7 @@ function picturesOf(
       h("details", {}, h("summary", {}, "As a table"), table("Countries", ["Country", ["Addresses", "number"]],
         history.spread.countries.map((one) => [one.country ?? "?", count(one.n)])))));
   }
-  if (history.activity.length) {
+  if (history.activity.length > 1) {
     out.push(card("Asked for", "Responses and failures by hour.",
       lines("Responses and failures by hour", history.activity.map((one) => ({ ...one, time: one.bucket })),
         [{ name: "responses", of: (one) => one.responses }, { name: "failures", of: (one) => one.failures }], { unit: "", height: 160 })));
@@ -159,10 +159,8 @@ function picturesOf(
   return out;
 }
 
-function wide(element: HTMLElement): HTMLElement {
-  element.classList.add("whole");
-  return element;
-}
+/** Different times among points: with one alone there is no curve. */
+const moments = (points: { time: string }[]): number => new Set(points.map((one) => one.time)).size;
 
 function addressTable(title: string, which: History["strip"], finding: Finding | null): HTMLElement {
   const evidence = new Map(finding?.agents.map((one) => [one.address, one.evidence]));
@@ -232,5 +230,5 @@ async function sightings(path: string, query: string, signal: AbortSignal): Prom
         h("span", {}, `page ${count(page)} of ${count(pages)}`), turn(page + 1, "›", "Next page")) : null);
   };
   await load(1);
-  return wide(card("Sightings", "As they are kept: a row for each record, hour and side of the cache.", body));
+  return whole(card("Sightings", "As they are kept: a row for each record, hour and side of the cache.", body));
 }

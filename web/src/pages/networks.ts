@@ -3,16 +3,18 @@
 import type { EChartsCoreOption } from "echarts/core";
 import { get } from "../api";
 import { bars, figure, inks, lines, tooltip } from "../charts";
-import { card, h, outside, replace, shown, table, type Child } from "../dom";
-import { count, percent, plural, seconds, time, words } from "../format";
+import { card, h, outside, replace, shown, table, whole, type Child } from "../dom";
+import { count, percent, plural, seconds, time } from "../format";
 import type { Context } from "../main";
 import { nameLink, notYet, verdict } from "../parts";
 
 interface Size { estimate: number | null; low: number | null; high: number | null; window_h: number | null; method: string; note?: string; stay_h?: number | null }
 interface Member { name: string; verdict: string; score: number; sub_network: number; first_seen: string | null; last_seen: string | null }
 interface NetAgent { address: string; role: string; evidence: string; n_names: number; origin_asn: number | null; organisation: string | null; country: string | null; first_seen: string; last_seen: string }
+interface GraphNode { label: string; kind: string; x: number; y: number; group: number | null; note: string }
+interface Graph { nodes: GraphNode[]; edges: [number, number][]; n_left_out: number }
 interface Network {
-  id: string; kind?: string; n_names: number; n_agents: number; names: Member[]; agents: NetAgent[]; links?: [number, number, number][];
+  id: string; kind?: string; n_names: number; n_agents: number; names: Member[]; agents: NetAgent[]; graph: Graph;
   layers: { layer: string; n_groups: number; n_addresses: number }[];
   sub_networks: { names: string[]; n_agents: number; size: Size }[];
   size: Size; growth?: { from_s: number; hours: number; seen: number[]; new: number[]; total: number[]; new_per_h: number | null };
@@ -22,7 +24,6 @@ interface Network {
 }
 interface Answer { state: "working" | "ready" | "unavailable"; message: string | null; networks: Network[] }
 
-const MAX_NODES = 600;
 const POLL_MS = 2000;
 
 export async function show({ params, rest, main, signal }: Context): Promise<void> {
@@ -40,7 +41,10 @@ export async function show({ params, rest, main, signal }: Context): Promise<voi
     return;
   }
   const one = answer.networks.find((network) => network.id === rest);
-  if (one) showOne(one, main, query);
+  if (one) {
+    const { worldMap } = await import("../map");
+    if (!signal.aborted) showOne(one, main, query, worldMap);
+  }
   else showAll(answer.networks, main, query);
 }
 
@@ -53,13 +57,16 @@ function showAll(networks: Network[], main: HTMLElement, query: string): void {
   replace(main, h("div", { class: "title" }, h("h1", {}, "Networks"),
     h("p", { class: "about" }, `${plural(networks.length, "network")} of names that draw from the same hosts`)),
     networks.length
-      ? h("div", { class: "card" }, table("Networks", ["Network", "Kind", ["Names", "number"], ["Agents seen", "number"], ["Agents at a time", "number"], ["Sub-networks", "number"], "Last seen"],
+      ? h("div", { class: "card" }, table("Networks", ["Network", "Kind", ["Names", "number"], ["Agents seen", "number wide"], ["At a time", "number"], ["Sub-networks", "number wide"], ["Last seen", "wide"]],
           networks.map((one) => [h("a", { href: `#/networks/${encodeURIComponent(one.id)}${query}`, class: "name" }, outside(one.id)),
             one.kind ? verdict(one.kind) : "–", count(one.n_names), count(one.n_agents), sizeOf(one.size), count(one.sub_networks.length), time(one.last_seen)])))
       : h("p", { class: "empty" }, "No network: no names were judged flux, or they share nothing."));
 }
 
-function showOne(one: Network, main: HTMLElement, query: string): void {
+function showOne(
+  one: Network, main: HTMLElement, query: string,
+  worldMap: (rows: { country: string | null; n: number }[], what: string) => HTMLElement,
+): void {
   const scan = query.slice(1);
   const { size } = one;
   const cards: Child[] = [];
@@ -83,8 +90,10 @@ function showOne(one: Network, main: HTMLElement, query: string): void {
         { name: "so far", of: (point) => point.total, area: true }, { name: "in the hour", of: (point) => point.seen }, { name: "new", of: (point) => point.fresh },
       ], { unit: "addresses" })));
   }
+  const countries = Object.entries(one.countries ?? {}).map(([country, n]) => ({ country: /^[A-Z]{2}$/.test(country) ? country : null, n }));
   const asns = Object.entries(one.asns ?? {}).slice(0, 12).map(([asn, n]) => ({ name: /^\d+$/.test(asn) ? `AS${asn}` : asn, n }));
   if (asns.length) cards.push(card("Networks of its agents", null, bars(`Addresses by origin AS: ${asns.slice(0, 5).map((as) => `${as.name} ${as.n}`).join(", ")}`, asns, "addresses")));
+  if (countries.length) cards.push(card("Countries", "Where its addresses are, by the country table.", worldMap(countries, "addresses")));
   cards.push(card("Sub-networks", "Names whose addresses come from one pool.",
     table("Sub-networks", ["", ["Names", "wrap"], ["Agents", "number"], ["At a time", "number"]],
       one.sub_networks.map((sub, at) => [String(at), sub.names.slice(0, 8).flatMap((name, place) => [place ? ", " : "", nameLink(name, scan)]).concat(sub.names.length > 8 ? [` and ${sub.names.length - 8} more`] : []),
@@ -109,60 +118,36 @@ function showOne(one: Network, main: HTMLElement, query: string): void {
     h("div", { class: "grid" }, ...cards));
 }
 
-function whole(element: HTMLElement): HTMLElement {
-  element.classList.add("whole");
-  return element;
-}
-
-/** Names inside, agents around them: placed here, so that nothing moves and nothing is laid out twice. */
+/** Names around, addresses where their names pull them: placed by the server, so nothing moves. */
 function graph(one: Network): HTMLElement {
-  const names = one.names.slice(0, 150);
-  const links = (one.links ?? []).filter(([name, agent]) => name < names.length && agent < one.agents.length);
-  const used = [...new Set(links.map(([, agent]) => agent))].slice(0, MAX_NODES - names.length);
-  const kept = new Set(used);
-  if (!links.length) return whole(card("Graph", null, h("p", {}, "No links between names and addresses are known.")));
-  const place = (at: number, of: number, radius: number, turn = 0): [number, number] => {
-    const angle = (2 * Math.PI * at) / Math.max(1, of) + turn;
-    return [Math.cos(angle) * radius, Math.sin(angle) * radius];
-  };
-  const ordered = names.map((name, at) => ({ ...name, at })).sort((a, b) => a.sub_network - b.sub_network);
-  const angleOf = new Map(ordered.map((name, at) => [name.at, (2 * Math.PI * at) / Math.max(1, ordered.length)]));
-  const pull = (agent: number): number => {
-    let x = 0, y = 0;
-    for (const [name, to, n] of links) if (to === agent) { x += n * Math.cos(angleOf.get(name)!); y += n * Math.sin(angleOf.get(name)!); }
-    return Math.atan2(y, x);
-  };
-  const around = used.map((agent) => [agent, pull(agent)] as const).sort((a, b) => a[1] - b[1]);
-  const most = Math.max(...links.map(([, , n]) => n));
-  const label = `Graph: ${names.length} names in ${one.sub_networks.length} sub-networks inside a ring of ${around.length} addresses; a line means that the name was answered with the address. The tables below have the same.`;
-  const options = (): EChartsCoreOption => {
+  const { nodes, edges, n_left_out } = one.graph;
+  if (!edges.length) return whole(card("Graph", null, h("p", {}, "No links between names and addresses are known.")));
+  const names = nodes.filter((node) => node.kind === "name").length;
+  const label = `Graph: ${names} names in ${one.sub_networks.length} sub-networks around ${nodes.length - names} addresses; a line means that the name was answered with the address. The tables below have the same.`;
+  const options = (width: number): EChartsCoreOption => {
     const colours = inks();
+    const wide = width > 700;
+    const colour = (node: GraphNode): string =>
+      node.kind === "name" ? colours.series[(node.group ?? 0) % 9] : node.kind === "web" ? colours.muted : colours.accent;
     return {
-      tooltip: { ...tooltip(), formatter: (item: { dataType: string; data: { name: string; what?: string } }) => item.dataType === "node" ? shown(`${item.data.name}\n${item.data.what ?? ""}`) : "" },
+      tooltip: { ...tooltip(), formatter: (item: { dataType: string; dataIndex: number }) => {
+        const node = nodes[item.dataIndex];
+        return item.dataType !== "node" ? "" : shown(node.kind === "name" ? `${node.label}\nsub-network ${node.group}` : `${node.label}\n${node.kind}, ${node.note}`);
+      } },
       series: [{
-        type: "graph", layout: "none", roam: true, left: 40, right: 40, top: 30, bottom: 30, preserveAspect: true,
+        type: "graph", layout: "none", roam: "move", left: wide ? 180 : 70, right: wide ? 180 : 70, top: 16, bottom: 16, preserveAspect: true,
         emphasis: { focus: "adjacency", lineStyle: { width: 1.5, opacity: 0.9 } },
-        lineStyle: { color: colours.muted, curveness: 0 },
-        data: [
-          ...ordered.map((name, at) => {
-            const [x, y] = place(at, ordered.length, 46);
-            return { id: `n${name.at}`, name: shown(name.name), x, y, symbolSize: 13, what: `${words(name.verdict)}, sub-network ${name.sub_network}`,
-              itemStyle: { color: colours.series[name.sub_network % 9] },
-              label: { show: ordered.length <= 24, position: "inside", offset: [0, -13], color: colours.ink, fontSize: 11, width: 150, overflow: "truncate" } };
-          }),
-          ...around.map(([agent], at) => {
-            const [x, y] = place(at, around.length, 100, around[0][1]);
-            const it = one.agents[agent];
-            return { id: `a${agent}`, name: it.address, x, y, symbolSize: 5, symbol: it.role === "dns" ? "diamond" : "circle",
-              what: `${it.role}, AS${it.origin_asn ?? "?"} ${it.organisation ?? ""}`, itemStyle: { color: it.role === "web" ? colours.muted : colours.accent } };
-          }),
-        ],
-        links: links.filter(([, agent]) => kept.has(agent)).map(([name, agent, n]) => ({
-          source: `n${name}`, target: `a${agent}`, lineStyle: { opacity: 0.12 + 0.5 * (n / most), width: 0.8 },
+        lineStyle: { color: colours.muted, curveness: 0, opacity: 0.22, width: 0.8 },
+        data: nodes.map((node, at) => ({
+          id: String(at), name: shown(node.label), x: 100 * node.x, y: 100 * node.y,
+          symbolSize: node.kind === "name" ? 13 : 6, symbol: node.kind === "dns" ? "diamond" : "circle", itemStyle: { color: colour(node) },
+          label: { show: node.kind === "name" && names <= 40, position: node.x >= 0 ? "right" : "left", color: colours.ink, fontSize: wide ? 11 : 9,
+            width: wide ? 165 : 62, overflow: "truncate" },
         })),
+        links: edges.map(([name, agent]) => ({ source: String(name), target: String(agent) })),
       }],
     };
   };
-  return whole(card("Graph", "Names in the middle, coloured by sub-network; addresses around them (diamonds: addresses of name servers).", figure(label, Math.min(520, innerWidth), options)));
+  const about = `Names around, coloured by sub-network; addresses inside, near the names that have them (diamonds: addresses of name servers).${n_left_out ? ` ${count(n_left_out)} more names and addresses are not drawn.` : ""}`;
+  return whole(card("Graph", about, figure(label, Math.min(560, innerWidth), options)));
 }
-

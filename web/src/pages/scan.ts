@@ -1,7 +1,7 @@
 // What a scan read, what it left out, and what it could not see.
 
 import { get } from "../api";
-import { card, h, outside, replace, table } from "../dom";
+import { card, h, outside, replace, table, whole } from "../dom";
 import { bytes, count, time, words } from "../format";
 import type { Context } from "../main";
 
@@ -12,6 +12,7 @@ interface Summary {
     blind_spots?: string[];
     warnings?: string[];
     names?: { judged: number; by_verdict: Record<string, number> };
+    taken_in?: { path: string; format: string | null; size_bytes: number }[];
     inputs?: { path: string; format: string | null; size_bytes: number; items: number; decoded: number; error: string | null }[];
     tables?: Record<string, { path: string; date: string }>;
     time_first?: string | null;
@@ -37,6 +38,11 @@ export async function show({ rest, main, signal }: Context): Promise<void> {
       odd.length ? card("Left out, malformed, odd", null, table("Left out, malformed, odd", ["What", "Kind", ["Times", "number"]], odd)) : null,
       card("Tables", null, ...(summary.warnings ?? []).map((one) => h("p", { class: "blind" }, outside(one))), h("dl", { class: "facts" },
         ...Object.entries(summary.tables ?? {}).flatMap(([kind, one]) => [h("dt", {}, kind), h("dd", {}, outside(one.path, "break"), ` (${one.date})`)]))),
-      summary.inputs?.length ? card("Inputs", null, table("Inputs", ["File", "Format", ["Size", "number"], ["Items", "number"], "Trouble"],
-        summary.inputs.map((one) => [outside(one.path, "break"), one.format ?? "?", bytes(one.size_bytes), count(one.items), outside(one.error ?? "none")]))) : null));
+      whole(card("Taken in", "Captures and logs whose content is in this dataset.", summary.taken_in?.length
+        ? table("Taken in", ["File", "Format", ["Size", "number"]],
+            summary.taken_in.map((one) => [outside(one.path, "break"), one.format ?? "?", bytes(one.size_bytes)]), "tall")
+        : h("p", {}, "It does not say from what it was made."),
+        summary.inputs?.length ? h("details", {}, h("summary", {}, "Files of the dataset that were read"),
+          table("Files of the dataset", ["File", "Format", ["Size", "number"], ["Items", "number"], "Trouble"],
+            summary.inputs.map((one) => [outside(one.path, "break"), one.format ?? "?", bytes(one.size_bytes), count(one.items), outside(one.error ?? "none")]), "tall")) : null))));
 }

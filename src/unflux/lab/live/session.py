@@ -253,11 +253,6 @@ class Lab:
         """The namespace's init, as seen from outside (for `nsenter`, `unflux.lab.live.inside`)."""
         return int((self.enclosure.directory / "init.pid").read_text())
 
-    @property
-    def unbound_conf(self) -> Path:
-        """For `unbound-control -c`, which works from outside: its socket is a file."""
-        return self.enclosure.directory / "unbound.conf"
-
     def labels(self) -> dict[str, Any]:
         """Name → what it is (see `unflux eval --labels`)."""
         names: dict[str, Any] = json.loads((self.out / "labels.json").read_text())["names"]
