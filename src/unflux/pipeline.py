@@ -19,6 +19,7 @@ from unflux import __version__, detect, enrich, features, people, sightings, sou
 from unflux.detect import Detector, Finding
 from unflux.detect.base import DetectorId, Row
 from unflux.enrich import Enrichment
+from unflux.features import windows
 from unflux.sightings import Dataset, History, OnProgress
 from unflux.sources.base import ReadOptions
 from unflux.spark import SparkOptions
@@ -44,6 +45,8 @@ class ScanOptions:
     detector_id: str = "unflux"
     save: Path | None = None
     """A dataset that takes the inputs in; findings are then about all that it holds."""
+    window_s: int | None = None
+    """Judge only what was seen in so many seconds before the latest sighting; None: all of it."""
     spark: SparkOptions | None = None
     """Read and reduce on a cluster; None is this machine alone."""
 
@@ -129,6 +132,8 @@ def scan(
     detector = detect.by_id(options.detector_id)
     enrichment = enrich.load(options.asn_db, options.country_db)
     history = _history(paths, options, on_progress)
+    if options.window_s is not None:
+        history = windows.last(history, options.window_s)
     judged = judge(history, enrichment, detector, options.read.threads)
     history = judged.history
     listed = judged.table.filter(pc.greater_equal(judged.table.column("score"), options.min_score))
@@ -174,9 +179,8 @@ def _history_by_spark(paths: Sequence[Path], options: ScanOptions, spark: SparkO
 
 def judge(history: History, enrichment: Enrichment, detector: Detector, threads: int = 1) -> Judged:
     """Features and verdicts of all names in a history."""
-    history = history.canonical()
     table = features.compute(history, enrichment, threads=threads)
-    return Judged(detector.judge(table.table), table.places, history, detector)
+    return Judged(detector.judge(table.table), table.places, table.history, detector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,7 @@ class Explained:
     row: Row
     """All its features."""
     inputs: list[sightings.Input]
+    history: History
 
 
 def explain(paths: Sequence[Path], name: str, options: ScanOptions) -> Explained:
@@ -197,8 +202,8 @@ def explain(paths: Sequence[Path], name: str, options: ScanOptions) -> Explained
     found = rows.to_pylist()[:1]
     findings = result.judged.findings(found)
     if not findings:
-        return Explained(None, {}, result.history.inputs)
-    return Explained(findings[0], found[0], result.history.inputs)
+        return Explained(None, {}, result.history.inputs, result.history)
+    return Explained(findings[0], found[0], result.history.inputs, result.history)
 
 
 def bare(name: str | None) -> str | None:
