@@ -194,7 +194,7 @@ def test_a_parked_name_that_wakes_is_flux_though_most_answers_were_the_parked_on
     assert finding.verdict == "single_flux"
     few = judge(capture(tmp_path / "b.pcap", parked + awake[:3]), lab_tables)["flux.test"]
     assert few.verdict == "ambiguous"
-    assert [one.name for one in few.benign_explanations if one.match] == ["mixed_answers"]
+    assert "mixed_answers" in [one.name for one in few.benign_explanations if one.match]
 
 
 def test_agents_of_two_flux_names_are_shared(tmp_path: Path, lab_tables) -> None:

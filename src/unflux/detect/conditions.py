@@ -73,16 +73,18 @@ BEYOND = (
 # domains on the same hosts. Else DNS alone cannot tell.
 LEAVES = f"({OPEN} OR {GROWS} OR {DRIFTS} OR {BEYOND})"
 SHARED = f"({OTHERS} >= 2)"
+# A name that was parked is looked at from when it woke.
+ACTIVE_S = "((last_us - coalesce(active_since_us, first_us)) / 1e6)"
 # Peers stand behind several domains, too, but do not leave: half a day shows it.
-PROVEN = f"({LEAVES} OR ({SHARED} AND NOT (duration_s >= 43200 AND block_returning >= 10)))"
+PROVEN = f"({LEAVES} OR ({SHARED} AND NOT ({ACTIVE_S} >= 43200 AND block_returning >= 10)))"
 # The first hours are flux's by default where volunteers' pools are rare, in answers of one, or of
 # five addresses and more, with low confidence: then what flux shows by that time must be seen.
 TIME_TO_PROVE_S = 21_600
 SEEM_TO_STAY = "coalesce(block_returning >= 20 AND block_churn_z < 1, false)"
-STAYS = f"(coalesce(duration_s >= 7200, false) AND {SEEM_TO_STAY})"
+STAYS = f"(coalesce({ACTIVE_S} >= 7200, false) AND {SEEM_TO_STAY})"
 UNPROVEN = (
     f"(n_pairs >= 1 AND NOT {PROVEN} AND (answers_max BETWEEN 2 AND 4 OR {STAYS} "
-    f"OR (duration_s >= {TIME_TO_PROVE_S} AND n_fresh >= 10)))"
+    f"OR ({ACTIVE_S} >= {TIME_TO_PROVE_S} AND n_fresh >= 10)))"
 )
 # Who shares a pool that is not closed needs less spread of its own: a few providers' homes do.
 SPREAD = (
@@ -134,13 +136,15 @@ class Benign:
 # Most answers agree, and the others come between them: somebody else answered, too. A network that
 # was parked, or was taken down, is without its parked address for a while.
 MAX_APART = 0.3
+MAX_NS_APART = 0.1
+"""Name servers of one delegation are summed: those that did not move yet count as steady."""
 MAX_ABSENCE = 6
 MIXED = (
     f"coalesce(core_addresses >= 1 AND apart_ratio > 0 AND apart_ratio < {MAX_APART} "
     f"AND core_absence < {MAX_ABSENCE}, false)"
 )
 NS_MIXED = (
-    f"coalesce(ns_apart_ratio > 0 AND ns_apart_ratio < {MAX_APART} "
+    f"coalesce(ns_apart_ratio > 0 AND ns_apart_ratio < {MAX_NS_APART} "
     f"AND ns_core_absence < {MAX_ABSENCE}, false)"
 )
 
