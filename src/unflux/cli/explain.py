@@ -12,6 +12,7 @@ from rich.console import Console
 
 from unflux import enrich, pipeline, sources
 from unflux.cli import common
+from unflux.cli.scan import TABLE_WIDTH
 from unflux.errors import UnfluxError
 from unflux.features import FEATURES, compute_windows
 from unflux.pipeline import Explained, ScanOptions, absolute
@@ -77,7 +78,8 @@ def explain(
             sys.stdout.buffer.write(msgspec.json.encode(content) + b"\n")
         else:
             table.show_finding(explained.finding, features, Console())
-            table.show_windows(by_window, Console())
+            width = None if sys.stdout.isatty() else TABLE_WIDTH
+            table.show_windows(by_window, Console(width=width))
     raise typer.Exit(common.exit_code(explained.inputs))
 
 
