@@ -281,7 +281,7 @@ def test_memory_is_bounded_and_names_that_may_be_flux_stay(make: Make, tmp_path:
         one for one in watch.judge.judge(watch.window, _all(watch)).findings
         if one.name == "www.flux.test"
     ]  # fmt: skip
-    assert found.n_addresses == 8 * 6
+    assert found.n_addresses == 6 + 7 * 3
 
 
 def _all(watch: Watch) -> list[int]:
