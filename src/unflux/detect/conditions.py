@@ -75,8 +75,12 @@ LEAVES = f"({OPEN} OR {GROWS} OR {DRIFTS} OR {BEYOND})"
 SHARED = f"({OTHERS} >= 2)"
 # A name that was parked is looked at from when it woke.
 ACTIVE_S = "((last_us - coalesce(active_since_us, first_us)) / 1e6)"
-# Peers stand behind several domains, too, but do not leave: half a day shows it.
-PROVEN = f"({LEAVES} OR ({SHARED} AND NOT ({ACTIVE_S} >= 43200 AND block_returning >= 10)))"
+# Peers stand behind several domains, too, but do not leave: half a day shows it. (Shared pools of
+# peers have a `pool_stay_h` of 22 and more, agents of several domains of 19 and less.)
+PROVEN = (
+    f"({LEAVES} OR ({SHARED} AND ({_leave(20)} "
+    f"OR NOT ({ACTIVE_S} >= 43200 AND block_returning >= 10))))"
+)
 # The first hours are flux's by default where volunteers' pools are rare, in answers of one, or of
 # five addresses and more, with low confidence: then what flux shows by that time must be seen.
 TIME_TO_PROVE_S = 21_600
