@@ -340,7 +340,9 @@ class Watch:
     def _tell(self, finding: Finding, decision: Decision, now_us: int) -> None:
         if not finding.is_flux and not self.config.alert_ambiguous:
             return
-        if not self.suppression.passes(finding.name, alerts.severity(finding), now_us):
+        # Found with low confidence and refused, then blocked: that is told, too.
+        rank = alerts.severity(finding) + int(decision.outcome == "blocked")
+        if not self.suppression.passes(finding.name, rank, now_us):
             return
         told_at = pipeline.iso(time.time_ns() // 1000) or ""
         alert = alerts.compose(finding, decision, self.config.rpz_action, told_at)
