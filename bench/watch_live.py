@@ -2,7 +2,7 @@
 """How soon `unflux watch` blocks flux in the live lab, and whom it blocks wrongly.
 
 `watch_live.py [SCENARIO] [SPEED] [SECONDS] [DIRECTORY TO KEEP]`: the lab's unbound sends dnstap to
-a watch at default settings (with `--rpz-action nxdomain`) and follows the policy zone that it
+a watch (`--rpz-action nxdomain --block-min-confidence low`) and follows the policy zone that it
 writes; nothing is restarted. Per name, from what the clients got (`clients.pcap`): the first
 answer, the first query that was blocked, and the time between in rotation periods. Prints a
 Markdown table by preset.
@@ -59,6 +59,7 @@ def watch_command(folder: Path) -> list[str]:
         sys.executable, "-m", "unflux", "watch", "--dnstap", f"unix:{folder}/tap.sock",
         "--asn-db", f"{folder}/lab/asn.mmdb", "--country-db", f"{folder}/lab/country.mmdb",
         "--rpz", f"{folder}/rpz.zone", "--rpz-action", "nxdomain", "--state", f"{folder}/state",
+        "--block-min-confidence", "low",  # single flux on one domain is of low confidence for hours
         "--alert", f"{folder}/alerts.ndjson",
     ]  # fmt: skip
 

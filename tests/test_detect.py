@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -157,6 +158,43 @@ def test_rotation_over_networks_is_single_flux(tmp_path: Path, lab_tables) -> No
     assert (finding.verdict, finding.confidence) == ("single_flux", "high")
     assert all(agent.evidence == "rotated" for agent in finding.agent_list)
     assert finding.reasons[0].feature == "n_networks"
+
+
+def drawn(name: str, n: int, *, step_s: int = 600, k: int = 6) -> list[tuple[float, bytes]]:
+    """Answers of k hosts at random out of a list of 150 that stays, each in a network of its own."""
+    rng = np.random.default_rng(7)
+    return [
+        (
+            step_s * number,
+            a_response(name, 300, [f"198.18.{host}.9" for host in rng.choice(150, k, False)]),
+        )
+        for number in range(n)
+    ]
+
+
+def test_flux_that_may_be_a_pool_of_volunteers_is_of_low_confidence_and_not_for_long(
+    tmp_path: Path, lab_tables
+) -> None:
+    early = judge(capture(tmp_path / "early.pcap", drawn("pool.test.", 6)), lab_tables)["pool.test"]
+    assert (early.verdict, early.confidence) == ("single_flux", "low")
+    later = judge(capture(tmp_path / "later.pcap", drawn("pool.test.", 48)), lab_tables)
+    assert later["pool.test"].verdict == "ambiguous"
+    matching = [one.name for one in later["pool.test"].benign_explanations if one.match]
+    assert matching == ["volunteer_pool"]
+
+
+def test_a_parked_name_that_wakes_is_flux_though_most_answers_were_the_parked_one(
+    tmp_path: Path, lab_tables
+) -> None:
+    parked = [
+        (300 * number, a_response("flux.test.", 300, ["198.19.7.1"])) for number in range(100)
+    ]
+    awake = [(300 * (100 + n), wire) for n, wire in enumerate(flux_answers(12))]
+    finding = judge(capture(tmp_path / "a.pcap", parked + awake), lab_tables)["flux.test"]
+    assert finding.verdict == "single_flux"
+    few = judge(capture(tmp_path / "b.pcap", parked + awake[:3]), lab_tables)["flux.test"]
+    assert few.verdict == "ambiguous"
+    assert "mixed_answers" in [one.name for one in few.benign_explanations if one.match]
 
 
 def test_agents_of_two_flux_names_are_shared(tmp_path: Path, lab_tables) -> None:

@@ -79,6 +79,7 @@ def test_every_command_of_the_docs_runs(
         "/var/log/zeek/dns.log.gz": str(example),
         "answers.parquet": str(tmp_path / "answers.parquet"),
         "/var/log/dns": str(example.parent),
+        "features.parquet": str(tmp_path / "features.parquet"),
         "history": str(tmp_path / "history"),
         "out": str(tmp_path / "out"),
         "flux.json": str(tmp_path / "flux.json"),

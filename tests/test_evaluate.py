@@ -139,7 +139,12 @@ def test_delays_are_those_of_growing_prefixes(cli: Cli, suite: Path) -> None:
     assert 0 < ours["delay"]["double"]["fresh_answers"] <= 10
     assert ours["delay"]["double"]["seconds"] > 0
     assert ours["refitted"]["recall"] > 0.5
-    assert ours["worst_network"][1] <= 1
+    low, high = ours["delay"]["double"]["fresh_answers_interval"]
+    assert low <= ours["delay"]["double"]["fresh_answers"] <= high
+    networks = [one for one in ours["by_network"].values() if one["kind"] == "double"]
+    assert networks
+    assert all(one["called_flux"] == 1 for one in networks)
+    assert ours["f1_interval"]["double_flux"][1] == 1
 
 
 def test_training_data_needs_its_labels(cli: Cli, suite: Path) -> None:

@@ -36,7 +36,7 @@ def test_the_answer_layer(table) -> None:
         (600, a_response("a.test.", 300, [two, three])),
     ]
     row = table(seen)["a.test."]
-    assert (row["n_addresses"], row["n_asns"], row["n_prefixes"]) == (3, 3, 2)
+    assert (row["n_addresses"], row["n_asns"], row["n_prefixes"]) == (3, 3, 3)
     assert (row["n_fresh"], row["n_pairs"]) == (3, 2)
     assert row["retention"] == (1 + 2) / (2 + 2)
     assert row["change_ratio"] == 1 / 2
@@ -47,8 +47,7 @@ def test_the_answer_layer(table) -> None:
     assert row["fluxiness"] == 3 / 2
     assert row["network_ratio"] == (3 - 1) / (3 - 1)
     assert row["asn_concentration"] == pytest.approx(3 * (1 / 3) ** 2)
-    entropy_bits = -(2 / 3) * math.log2(2 / 3) - (1 / 3) * math.log2(1 / 3)
-    assert row["prefix_entropy_ratio"] == pytest.approx(entropy_bits / math.log2(3))
+    assert row["prefix_entropy_ratio"] == pytest.approx(1)  # three /26, one address in each
     assert row["ttl_max_s"] == 300
     assert row["duration_s"] == 600
     assert row["new_per_hour"] == 1 / (600 / 3600)

@@ -220,11 +220,14 @@ def test_out_never_writes_over_or_through_what_is_there(cli: Cli, tmp_path: Path
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x80-\x9f\u202e]", page)
 
 
-@pytest.mark.xfail(reason="detector 3: see docs/security.md, what an adversary gains", strict=True)
 def test_an_innocent_name_with_a_few_forged_answers_is_not_called_flux(tmp_path: Path) -> None:
     """Poisoning, a quarter of a day of it; `bench/mimicry.py` tells what more forged answers do."""
     for n_forged in (1, 3, 10):
-        assert not mimicry.poison(tmp_path, n_forged=n_forged, n_genuine=200).is_flux
+        finding = mimicry.poison(tmp_path, n_forged=n_forged, n_genuine=200)
+        assert not finding.is_flux
+        assert "mixed_answers" in [one.name for one in finding.benign_explanations if one.match]
+    # Nothing but forged answers cannot be told from flux.
+    assert mimicry.poison(tmp_path, n_forged=12, n_genuine=0).is_flux
 
 
 def test_mimicry_is_measured(tmp_path: Path) -> None:

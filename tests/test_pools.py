@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import CLIENT, a_response, response, udp_frame, write_pcap
+from conftest import CLIENT, Cli, a_response, response, udp_frame, write_pcap
 from unflux import detect, engine, enrich, features, pipeline, sightings
+from unflux.features import windows
 from unflux.features.chao import chao2, chao2_sql
 from unflux.features.components import components
 from unflux.sources.base import ReadOptions
@@ -92,6 +95,15 @@ def test_a_sleeper_that_wakes_is_dated(table) -> None:
     # Expiry (TTL 60 s) is one minute after the answer of minute 80.
     assert row["active_since_us"] == round((START + 4800 + 60) * 1e6)
     assert row["active_retention"] == 0
+
+
+def test_what_stands_in_most_answers_is_the_core(table) -> None:
+    # Twelve looks: x in ten of them, y beside it in the fourth, z alone in the last two.
+    x, y, z = host(0), host(1), host(2)
+    looks = [[x], [x], [x], [x, y], [x], [x], [x], [x], [x], [x], [z], [z]]
+    row = table([(120 * n, a_response("a.test.", 60, look)) for n, look in enumerate(looks)])
+    found = row["a.test."]
+    assert (found["core_addresses"], found["apart_ratio"], found["core_absence"]) == (1, 3 / 12, 2)
 
 
 def test_networks_are_tested_one_after_the_other(table) -> None:
@@ -280,3 +292,87 @@ def test_a_verdict_on_a_prefix_never_uses_the_future(
         return judged.table.select(["name", "verdict", "score", "confidence"]).to_pylist()
 
     assert verdicts(whole, until) == verdicts(before, ReadOptions())
+
+
+def test_a_window_has_what_came_in_it_alone(tmp_path: Path, lab_tables: tuple[Path, Path]) -> None:
+    # One host each ten minutes for five hours; the last three hours hold 18 of the 30 looks.
+    seen = [(600 * n, a_response("a.test.", 60, [host(n)])) for n in range(30)]
+    history = sightings.reduce([capture(tmp_path / "a.pcap", seen)])
+    tables = enrich.load(*lab_tables)
+
+    def row(window_s: int) -> dict:
+        computed = features.compute(windows.last(history, window_s), tables).table
+        return computed.to_pylist()[0]
+
+    assert (row(10_800)["n_addresses"], row(10_800)["n_fresh"]) == (18, 18)
+    assert (row(600)["n_addresses"], row(600)["n_pairs"]) == (1, 0)
+    assert row(604_800)["n_fresh"] == 30
+    with pytest.raises(ValueError, match="at least a second"):
+        windows.last(history, 0)
+
+
+@pytest.mark.parametrize("ttl_s", [60, 3000])
+def test_a_window_is_what_reading_from_its_start_gives(
+    tmp_path: Path, lab_tables: tuple[Path, Path], ttl_s: int
+) -> None:
+    """Below a cache, where minutes are those of expiry, too."""
+    seen = [
+        (3600 * 10 + 333 * n, a_response(f"{'ab'[n % 2]}.test.", ttl_s, [host(n % 9)]))
+        for n in range(60)
+    ]
+    path = capture(tmp_path / "a.pcap", seen)
+    start = round((START + 3600 * 10 + 333 * 25) * 1e6)
+    window = windows.since(sightings.reduce([path]), start)
+    read = sightings.reduce([path], ReadOptions(since_us=start))
+    wanted = (
+        "name",
+        "n_addresses",
+        "n_fresh",
+        "n_pairs",
+        "retention",
+        "growth_events",
+        "duration_s",
+    )
+    tables = enrich.load(*lab_tables)
+    one, other = (
+        features.compute(some, tables).table.select(wanted).to_pylist() for some in (window, read)
+    )
+    assert one == other
+
+
+def test_names_of_a_registered_domain_rotate_together(table, tmp_path, lab_tables) -> None:
+    # Twenty wildcard names, each asked for once: no name by itself shows that anything changes.
+    seen = [(600 * n, a_response(f"x{n}.a.test.", 60, [host(n), host(n + 1)])) for n in range(20)]
+    assert {row["n_pairs"] for row in table(seen).values()} == {0}
+    history = sightings.reduce([tmp_path / "a.pcap"])
+    tables = enrich.load(*lab_tables)
+    [row] = features.compute(history, tables, level="registered_domain").table.to_pylist()
+    assert row["name"] == "a.test."
+    assert (row["n_addresses"], row["n_fresh"], row["n_pairs"]) == (21, 20, 19)
+    assert row["retention"] == 1 / 2
+    with pytest.raises(ValueError, match="level is"):
+        features.compute(history, tables, level="zone")
+
+
+def test_features_are_a_table_by_window_and_level(tmp_path, lab_tables, cli: Cli) -> None:
+    seen = [(600 * n, a_response(f"x{n % 2}.a.test.", 60, [host(n)])) for n in range(30)]
+    path = capture(tmp_path / "a.pcap", seen)
+    asn, country = lab_tables
+    chosen = ["--asn-db", asn, "--country-db", country]
+    done = cli("decode", path, "--to", tmp_path / "features.parquet", *chosen)
+    assert done.returncode == 0, done.stderr
+    table = pq.read_table(tmp_path / "features.parquet")
+    rows = {(row["window"], row["name"]): row["n_fresh"] for row in table.to_pylist()}
+    assert rows["all", "a.test."] == rows["7d", "a.test."] == 30
+    assert rows["3h", "a.test."] == 18
+    assert rows["3h", "x1.a.test."] == 9
+    assert rows["10m", "x1.a.test."] == 1
+    done = cli("explain", "x1.a.test", path, *chosen, "--windows", "--json")
+    by_window = {
+        (one["window"], one["level"]): one["n_fresh"] for one in json.loads(done.stdout)["windows"]
+    }
+    assert by_window["3h", "name"] == 9
+    assert by_window["all", "registered_domain"] == 30
+    done = cli("scan", path, *chosen, "--window", "soon")
+    assert done.returncode == 2
+    assert "write 10m" in done.stderr

@@ -42,8 +42,16 @@ def features_page() -> str:
         for one in FEATURES
     ]
     head = (
-        "# Features\n\nOne row per name and window (all that was read). Null means not seen, never "
-        "zero.\n\n| feature | unit | range | meaning | source |\n| --- | --- | --- | --- | --- |"
+        "# Features\n\nOne row per name (or per registered domain, all names below it taken as "
+        "one) and window: all that was read, or the last of it. Null means not seen, never zero."
+        "\n\n```sh\nunflux scan capture.pcap --window 3h    # judged on its last three hours\n"
+        "unflux explain c2.mother.test capture.pcap --windows    # 10m, 3h, 24h, 7d, and its domain"
+        "\nunflux decode capture.pcap --to features.parquet    # all names, domains and windows"
+        "\n```\n\nWithout `--window` verdicts rest on all that was read; `unflux watch` keeps "
+        "24 hours (`--window`). Fresh answers and times are those of the window to the "
+        "minute; responses, failures and the largest answer are counted by the hour. Verdicts are "
+        "about names: hosts of a provider of dynamic DNS, taken as one domain, look like flux.\n\n"
+        "| feature | unit | range | meaning | source |\n| --- | --- | --- | --- | --- |"
     )
     return "\n".join([head, *rows]) + "\n"
 

@@ -19,6 +19,7 @@ from unflux import __version__, detect, enrich, features, people, sightings, sou
 from unflux.detect import Detector, Finding
 from unflux.detect.base import DetectorId, Row
 from unflux.enrich import Enrichment
+from unflux.features import windows
 from unflux.sightings import Dataset, History, OnProgress
 from unflux.sources.base import ReadOptions
 from unflux.spark import SparkOptions
@@ -44,6 +45,8 @@ class ScanOptions:
     detector_id: str = "unflux"
     save: Path | None = None
     """A dataset that takes the inputs in; findings are then about all that it holds."""
+    window_s: int | None = None
+    """Judge only what was seen in so many seconds before the latest sighting; None: all of it."""
     spark: SparkOptions | None = None
     """Read and reduce on a cluster; None is this machine alone."""
     every_feature: bool = False
@@ -131,6 +134,8 @@ def scan(
     detector = detect.by_id(options.detector_id)
     enrichment = enrich.load(options.asn_db, options.country_db)
     history = _history(paths, options, on_progress)
+    if options.window_s is not None:
+        history = windows.last(history, options.window_s)
     history = history.canonical(options.read.threads, moving=True)
     judged = judge(
         history,
@@ -194,10 +199,9 @@ def judge(
     Without `every_feature`, those that only published detectors read are null for one that does
     not: they cost as much as all others together.
     """
-    history = history.canonical(threads)
     published = every_feature or getattr(detector, "reads_published", True)
     table = features.compute(history, enrichment, threads=threads, published_too=published)
-    return Judged(detector.judge(table.table), table.places, history, detector)
+    return Judged(detector.judge(table.table), table.places, table.history, detector)
 
 
 class _Columns(dict[str, list[Any]]):
@@ -244,6 +248,7 @@ class Explained:
     row: Row
     """All its features."""
     inputs: list[sightings.Input]
+    history: History
 
 
 def explain(paths: Sequence[Path], name: str, options: ScanOptions) -> Explained:
@@ -254,8 +259,8 @@ def explain(paths: Sequence[Path], name: str, options: ScanOptions) -> Explained
     found = rows.to_pylist()[:1]
     findings = result.judged.findings(found)
     if not findings:
-        return Explained(None, {}, result.history.inputs)
-    return Explained(findings[0], found[0], result.history.inputs)
+        return Explained(None, {}, result.history.inputs, result.history)
+    return Explained(findings[0], found[0], result.history.inputs, result.history)
 
 
 def bare(name: str | None) -> str | None:

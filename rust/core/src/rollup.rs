@@ -134,6 +134,63 @@ impl Timeline {
     }
 }
 
+/// What stands in most of the fresh observations of one name and type, and what comes beside it:
+/// flux has no such core, a name that stays and of which some answers were forged has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Core {
+    pub n_fresh: u64,
+    /// Records that stood in at least half of them.
+    pub n_records: u64,
+    /// Observations with a record that is none of those.
+    pub n_apart: u64,
+    /// The longest run of observations without any of those.
+    pub absence: u64,
+}
+
+impl Core {
+    fn add(&mut self, other: &Core) {
+        self.n_fresh += other.n_fresh;
+        self.n_records += other.n_records;
+        self.n_apart += other.n_apart;
+        self.absence = self.absence.max(other.absence);
+    }
+
+    /// From one type and vantage, in the order of time.
+    fn of(views: &[View], rotation: &Rotation, times: &mut Numbers<u32, u64>) -> Core {
+        if rotation.n_changed == 0 {
+            let n_records = rotation.n_slots / rotation.n_fresh.max(1);
+            return Core { n_fresh: rotation.n_fresh, n_records, ..Core::default() };
+        }
+        times.clear();
+        let mut core = Core::default();
+        each_hour(views, |members, occupied, _| {
+            core.n_fresh += u64::from(occupied.count_ones());
+            for view in members {
+                *times.entry(view.code).or_default() += u64::from((view.fresh & occupied).count_ones());
+            }
+        });
+        let is_core = |code: &u32| times.get(code).is_some_and(|n| 2 * n >= core.n_fresh);
+        core.n_records = times.keys().filter(|code| is_core(code)).count() as u64;
+        let mut absent = 0;
+        each_hour(views, |members, occupied, turn| {
+            let bits = |wanted: bool| {
+                let chosen = members.iter().filter(|view| is_core(&view.code) == wanted);
+                chosen.fold(0, |bits, view| bits | view.fresh) & occupied
+            };
+            let (with_core, apart) = (bits(true).rotate_right(turn), bits(false));
+            core.n_apart += u64::from(apart.count_ones());
+            let mut left = occupied.rotate_right(turn);
+            while left != 0 {
+                let bit = left & left.wrapping_neg();
+                left ^= bit;
+                absent = if with_core & bit != 0 { 0 } else { absent + 1 };
+                core.absence = core.absence.max(absent);
+            }
+        });
+        core
+    }
+}
+
 /// Counts over the distinct addresses of one name.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spread {
@@ -172,6 +229,8 @@ struct Counts {
     ttl_max: Option<u32>,
     ns_ttl_max: Option<u32>,
     pool: Pool,
+    core: Core,
+    ns_core: Core,
     /// Minutes between changes of its NS records.
     ns_period_min: Option<f64>,
     n_cnames: u64,
@@ -494,6 +553,7 @@ struct Scratch {
     codes: Vec<u32>,
     words: Vec<u64>,
     sights: Vec<staying::Sight>,
+    times: Numbers<u32, u64>,
 }
 
 /// What one thread found for its names.
@@ -553,6 +613,7 @@ fn count_name(groups: &Groups<'_>, places: &Places<'_>, rows: &[u32], scratch: &
             let visits = &scratch.timeline.visits;
             if run[0].kind == Kind::Ns {
                 counts.ns_period_min = visits.period_min();
+                counts.ns_core = Core::of(run, &best, &mut scratch.times);
                 continue;
             }
             part.hosts.truncate(hosts_start);
@@ -565,6 +626,7 @@ fn count_name(groups: &Groups<'_>, places: &Places<'_>, rows: &[u32], scratch: &
             }
             if u64::from(visits.n_samples) > counts.pool.n_samples {
                 counts.pool = Pool::of(visits);
+                counts.core = Core::of(run, &best, &mut scratch.times);
             }
         }
         match same_kind[0].kind {
@@ -649,12 +711,33 @@ fn rotation(
     for hour in views.chunk_by(|a, b| a.hour == b.hour) {
         members.clear();
         members.extend(hour.iter().map(|view| (view.code, view.fresh)));
-        let ttl = hour.iter().map(|view| view.ttl).max().unwrap_or_default();
-        let lead = if hour[0].vantage == UPSTREAM { 0 } else { first_expiry(ttl) };
-        let first_minute = hour[0].hour * MINUTES_PER_HOUR + lead;
-        timeline.add(&Hour { first_minute, members }, network);
+        timeline.add(&Hour { first_minute: first_minute(hour), members }, network);
     }
     timeline.rotation
+}
+
+/// The minute that the first bit in order of an hour's `fresh_minutes` stands for.
+fn first_minute(hour: &[View]) -> i64 {
+    let ttl = hour.iter().map(|view| view.ttl).max().unwrap_or_default();
+    let lead = if hour[0].vantage == UPSTREAM { 0 } else { first_expiry(ttl) };
+    hour[0].hour * MINUTES_PER_HOUR + lead
+}
+
+/// Calls with each hour's sightings, the bits of its observations (minutes after those of the hours
+/// before), and the turn to the right that puts bits in order.
+fn each_hour(views: &[View], mut take: impl FnMut(&[View], u64, u32)) {
+    let mut last = i64::MIN;
+    for hour in views.chunk_by(|a, b| a.hour == b.hour) {
+        let first = first_minute(hour);
+        let turn = first.rem_euclid(SLOTS) as u32;
+        let skipped = last.saturating_sub(first).saturating_add(1).clamp(0, SLOTS) as u32;
+        let later = u64::MAX.checked_shl(skipped).unwrap_or_default();
+        let ordered = hour.iter().fold(0, |bits, view| bits | view.fresh).rotate_right(turn) & later;
+        if ordered != 0 {
+            last = first + SLOTS - 1 - i64::from(ordered.leading_zeros());
+            take(hour, ordered.rotate_left(turn), turn);
+        }
+    }
 }
 
 /// Minutes after the start of an hour from which its 64 expiry minutes are counted.
@@ -713,6 +796,8 @@ struct Servers {
     spread: Spread,
     /// Rotation of the name servers' own addresses.
     addresses: Rotation,
+    /// The same of cores, summed.
+    core: Core,
     ttl_max: Option<u32>,
     /// Changes a minute of the hosts whose period is known, and how many such hosts.
     rate_sum: f64,
@@ -890,6 +975,7 @@ fn zones(rolled: &Rolled<'_>, rdata: &StringArray, places: &Places<'_>, domains:
             is_server[*host] = true;
             let (counts, addresses) = rolled.counts(*host);
             layer.addresses.add(&counts.addresses);
+            layer.core.add(&counts.core);
             layer.ttl_max = layer.ttl_max.max(counts.ttl_max);
             layer.n_named += u64::from(!addresses.is_empty());
             if let Some(period) = counts.pool.period_min {
@@ -951,7 +1037,7 @@ fn parents(name: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Names and values of the columns that every row has, in one place.
-fn own_columns(counts: &Counts, share: &Sharing, asked: &Asked) -> [(&'static str, i64); 35] {
+fn own_columns(counts: &Counts, share: &Sharing, asked: &Asked) -> [(&'static str, i64); 39] {
     let (spread, rotation) = (&counts.spread, &counts.addresses);
     [
         ("n_answers", asked.n_answers),
@@ -989,14 +1075,23 @@ fn own_columns(counts: &Counts, share: &Sharing, asked: &Asked) -> [(&'static st
         ("since_pairs", u64::from(counts.pool.since.n_pairs)),
         ("since_previous", u64::from(counts.pool.since.n_previous)),
         ("since_kept", u64::from(counts.pool.since.n_kept)),
+        ("core_fresh", counts.core.n_fresh),
+        ("core_records", counts.core.n_records),
+        ("core_apart", counts.core.n_apart),
+        ("core_absence", counts.core.absence),
     ]
     .map(|(name, value)| (name, i64::try_from(value).unwrap_or(i64::MAX)))
 }
 
 /// The columns that are null where the name's zone, or its servers' addresses, were not seen.
-fn zone_columns(own: &Counts, zone: Option<&Counts>, servers: Option<&Servers>) -> [(&'static str, Option<i64>); 19] {
+fn zone_columns(own: &Counts, zone: Option<&Counts>, servers: Option<&Servers>) -> [(&'static str, Option<i64>); 22] {
     let of_zone = |pick: fn(&Counts) -> u64| zone.map(pick);
     let served = |pick: fn(&Servers) -> u64| servers.map(pick);
+    let mut both = zone.map(|zone| zone.ns_core);
+    if let (Some(sum), Some(layer)) = (both.as_mut(), servers) {
+        sum.add(&layer.core);
+    }
+    let layer_core = |pick: fn(&Core) -> u64| both.as_ref().map(pick);
     [
         ("ttl_max_s", own.ttl_max.map(u64::from)),
         ("n_ns", of_zone(|zone| zone.n_ns)),
@@ -1017,6 +1112,9 @@ fn zone_columns(own: &Counts, zone: Option<&Counts>, servers: Option<&Servers>) 
         ("ns_address_changed", served(|layer| layer.addresses.n_changed)),
         ("ns_address_new", served(|layer| layer.addresses.n_new)),
         ("web_dns_overlap", served(|layer| layer.n_overlap)),
+        ("ns_core_fresh", layer_core(|core| core.n_fresh)),
+        ("ns_core_apart", layer_core(|core| core.n_apart)),
+        ("ns_core_absence", layer_core(|core| core.absence)),
     ]
     .map(|(name, value)| (name, value.map(|value| value as i64)))
 }
@@ -1215,6 +1313,45 @@ mod tests {
         let both: &[(u32, u64)] = &[(1, 1 << 60), (2, 1 << 61)];
         let rotation = run(&[(0, both), (60, both)]);
         assert_eq!((rotation.n_fresh, rotation.n_pairs), (2, 1));
+    }
+
+    fn views(hours: &[(i64, &[(u32, u64)])]) -> Vec<View> {
+        let of_hour = |(hour, members): &(i64, &[(u32, u64)])| {
+            let (hour, members) = (*hour, members.to_vec());
+            let view = move |(code, fresh)| View { kind: Kind::A, vantage: UPSTREAM, hour, code, ttl: 60, fresh };
+            members.into_iter().map(view)
+        };
+        hours.iter().flat_map(of_hour).collect()
+    }
+
+    fn core(hours: &[(i64, &[(u32, u64)])]) -> Core {
+        let some = views(hours);
+        let rotation = rotation(&some, &mut Timeline::default(), &mut Vec::new(), &u64::from);
+        Core::of(&some, &rotation, &mut Numbers::default())
+    }
+
+    #[test]
+    fn what_stands_in_most_answers_is_told_from_what_comes_beside_it() {
+        // Minute n of hour 8 is bit (480 + n) mod 64 = 32 + n. Record 1 is fresh in minutes 0 to 9;
+        // 2 beside it in minute 3; 3 alone in minutes 10 and 11.
+        let bit = |n: u32| 1u64 << (32 + n);
+        let steady = (0..10).fold(0, |bits, n| bits | bit(n));
+        let found = core(&[(8, &[(1, steady), (2, bit(3)), (3, bit(10) | bit(11))])]);
+        assert_eq!(found, Core { n_fresh: 12, n_records: 1, n_apart: 3, absence: 2 });
+    }
+
+    #[test]
+    fn an_absence_runs_on_over_the_hour() {
+        // Hour 0: 1 in minutes 0 to 7, 2 in 58 and 59. Hour 1 starts at bit 60: 3 in its minute 0,
+        // 1 in its minutes 5 and 6.
+        let found = core(&[(0, &[(1, 0xff), (2, 3 << 58)]), (1, &[(1, 1 << 1 | 1 << 2), (3, 1 << 60)])]);
+        assert_eq!(found, Core { n_fresh: 13, n_records: 1, n_apart: 3, absence: 3 });
+    }
+
+    #[test]
+    fn rotation_has_no_core() {
+        let found = core(&[(0, &[(1, 1), (2, 2), (3, 4), (4, 8)])]);
+        assert_eq!(found, Core { n_fresh: 4, n_records: 0, n_apart: 4, absence: 4 });
     }
 
     #[test]

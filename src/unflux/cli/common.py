@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-from unflux.cli.times import parse_us
+from unflux.cli.times import duration_s, parse_us
 from unflux.errors import UnfluxError
 from unflux.share.text import visible
 from unflux.sightings import Input, OnProgress, sigterm_as_interrupt
@@ -36,6 +36,10 @@ Vantage = Annotated[
 ]
 Since = Annotated[str | None, typer.Option(help="Only from this time on.")]
 Until = Annotated[str | None, typer.Option(help="Only before this time.")]
+Window = Annotated[
+    str | None,
+    typer.Option(help="Only the last 10m, 3h, 24h, 7d … of what was read; all of it by default."),
+]
 Clients = Annotated[
     str, typer.Option(help="Clients' addresses: keep, pseudonymise (keyed hash) or drop.")
 ]
@@ -98,6 +102,14 @@ def read_options(
         clients=clients,
         client_key=_client_key(client_key) if clients == "pseudonymise" else None,
     )
+
+
+def window_s(text: str | None) -> int | None:
+    """Seconds of ``--window``."""
+    try:
+        return None if text is None else duration_s(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--window") from None
 
 
 def spark_options(engine: str, master: str | None, conf: list[str] | None) -> SparkOptions | None:

@@ -11,11 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
-from unflux import sightings, sources, tables
+from unflux import enrich, sightings, sources, tables
 from unflux._native import Progress
 from unflux.cli import common
+from unflux.features import compute_windows
 from unflux.sightings import Input, OnProgress
 from unflux.sources.base import AnswerSource, Books, ReadOptions
+
+KINDS = ("answers", "sightings", "features")
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +28,10 @@ def register(app: typer.Typer) -> None:
 def decode(
     paths: common.Paths,
     to: Annotated[
-        Path, typer.Option(help="answers….parquet or sightings….parquet: the table to write.")
+        Path,
+        typer.Option(
+            help="answers….parquet, sightings….parquet or features….parquet: the table to write."
+        ),
     ],
     sensor: Annotated[
         str | None, typer.Option(help="Name of the sensor, for answers; dnstap brings its own.")
@@ -37,9 +43,15 @@ def decode(
     until: common.Until = None,
     clients: common.Clients = "keep",
     client_key: common.ClientKey = None,
+    asn_db: common.AsnDb = None,
+    country_db: common.CountryDb = None,
     strict: common.Strict = False,
 ) -> None:
-    """Decode captures and logs to the answers or the sightings table (Parquet)."""
+    """Decode captures and logs to a table (Parquet): answers, sightings, or features.
+
+    Features are one row per name, and per registered domain, in the last 10 minutes, 3 hours, 24
+    hours and 7 days, and in all that was read.
+    """
     options = common.read_options(
         ports=ports,
         vantage=vantage,
@@ -48,9 +60,10 @@ def decode(
         clients=clients,
         client_key=client_key,
     )
-    kind = next((kind for kind in ("answers", "sightings") if to.stem.startswith(kind)), None)
+    kind = next((kind for kind in KINDS if to.stem.startswith(kind)), None)
     if kind is None or to.suffix != ".parquet":
-        raise typer.BadParameter("--to is answers….parquet or sightings….parquet", param_hint="to")
+        names = "answers….parquet, sightings….parquet or features….parquet"
+        raise typer.BadParameter(f"--to is {names}", param_hint="to")
     with common.clean_end():
         with (
             sources.streams_as_files(paths) as files,
@@ -64,7 +77,12 @@ def decode(
                 history = sightings.reduce(
                     files, options, format_name=format_name, strict=strict, on_progress=on_progress
                 )
-                sightings.write_table(history.sightings_table(), to)
+                if kind == "features":
+                    enrichment = enrich.load(asn_db, country_db)
+                    computed = compute_windows(history, enrichment, threads=options.threads)
+                    sightings.write_table(computed, to)
+                else:
+                    sightings.write_table(history.sightings_table(), to)
                 inputs = history.inputs
         for one in inputs:
             print_books(one)

@@ -49,6 +49,7 @@ def evaluate_detectors(
     vantage: common.Vantage = "unknown",
     since: common.Since = None,
     until: common.Until = None,
+    window: common.Window = None,
 ) -> None:
     """Measure detectors on labelled data: what they find, what they miss, whom they accuse."""
     if report_file is not None and report_file.suffix not in (".md", ".html"):
@@ -58,7 +59,13 @@ def evaluate_detectors(
     read = common.read_options(
         ports=ports, vantage=vantage, since=since, until=until, clients="drop", client_key=None
     )
-    options = ScanOptions(read, format_name, asn_db=asn_db, country_db=country_db)
+    options = ScanOptions(
+        read,
+        format_name,
+        asn_db=asn_db,
+        country_db=country_db,
+        window_s=common.window_s(window),
+    )
     with common.clean_end():
         chosen = [detect.by_id(one) for one in detectors or ()] or list(detect.DETECTORS)
         known = load_labels(labels)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
+import pyarrow.compute as pc
 import typer
 from rich.console import Console
 
-from unflux import pipeline, sources
+from unflux import enrich, pipeline, sources
 from unflux.cli import common
+from unflux.cli.scan import TABLE_WIDTH
 from unflux.errors import UnfluxError
-from unflux.features import FEATURES
-from unflux.pipeline import ScanOptions
+from unflux.features import FEATURES, compute_windows
+from unflux.pipeline import Explained, ScanOptions, absolute
 from unflux.share import table
 
 
@@ -32,6 +34,14 @@ def explain(
     vantage: common.Vantage = "unknown",
     since: common.Since = None,
     until: common.Until = None,
+    window: common.Window = None,
+    windows: Annotated[
+        bool,
+        typer.Option(
+            "--windows",
+            help="Features in the last 10m, 3h, 24h and 7d too, and of its registered domain.",
+        ),
+    ] = False,
     clients: common.Clients = "keep",
     client_key: common.ClientKey = None,
     as_json: common.AsJson = False,
@@ -51,6 +61,7 @@ def explain(
         asn_db=asn_db,
         country_db=country_db,
         detector_id=detector,
+        window_s=common.window_s(window),
     )
     with common.clean_end():
         with sources.streams_as_files(paths) as files:
@@ -59,9 +70,35 @@ def explain(
         if explained.finding is None:
             raise UnfluxError(f"{name} is not in the input")
         features = {feature.name: explained.row[feature.name] for feature in FEATURES}
+        by_window = _by_window(explained, options) if windows else []
         if as_json:
             content = {"finding": explained.finding, "features": features}
+            if windows:
+                content["windows"] = by_window
             sys.stdout.buffer.write(msgspec.json.encode(content) + b"\n")
         else:
             table.show_finding(explained.finding, features, Console())
+            width = None if sys.stdout.isatty() else TABLE_WIDTH
+            table.show_windows(by_window, Console(width=width))
     raise typer.Exit(common.exit_code(explained.inputs))
+
+
+def _by_window(explained: Explained, options: ScanOptions) -> list[dict[str, Any]]:
+    """Features of the name, and of its registered domain, in each window: a row each."""
+    finding = explained.finding
+    if finding is None:
+        return []
+    table = compute_windows(
+        explained.history,
+        enrich.load(options.asn_db, options.country_db),
+        threads=options.read.threads,
+    )
+    wanted = {"name": absolute(finding.name)}
+    if finding.registered_domain:
+        wanted["registered_domain"] = absolute(finding.registered_domain)
+    keys = ["window", "level", "name", *(feature.name for feature in FEATURES)]
+    rows = []
+    for level, name in wanted.items():
+        mine = pc.and_(pc.equal(table["level"], level), pc.equal(table["name"], name))
+        rows += table.filter(mine).select(keys).to_pylist()
+    return [row | {"name": pipeline.bare(row["name"])} for row in rows]

@@ -50,6 +50,7 @@ def scan(
     vantage: common.Vantage = "unknown",
     since: common.Since = None,
     until: common.Until = None,
+    window: common.Window = None,
     clients: common.Clients = "keep",
     client_key: common.ClientKey = None,
     strict: common.Strict = False,
@@ -81,6 +82,7 @@ def scan(
         country_db=country_db,
         min_score=min_score,
         detector_id=detector,
+        window_s=common.window_s(window),
         spark=common.spark_options(engine, master, conf),
         save=save,
     )

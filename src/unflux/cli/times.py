@@ -35,3 +35,18 @@ def parse_us(text: str, now: datetime) -> int:
     if not 0 <= seconds < YEAR_10000_S:
         raise ValueError(f"{text!r} is no time between the years 1970 and 9999")
     return round(seconds * 1_000_000)
+
+
+def duration_s(text: str) -> int:
+    """Seconds of ``10m``, ``3h``, ``24h`` or ``7d``.
+
+    Raises
+    ------
+    ValueError
+        When the text is no duration of at least a second.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
+    seconds = float(found[1]) * UNITS_S[found[2]] if found else 0.0
+    if not 1 <= seconds < YEAR_10000_S:
+        raise ValueError(f"{text!r} is no duration; write 10m, 3h, 24h or 7d")
+    return int(seconds)

@@ -63,9 +63,33 @@ CLOSED = (
     f"AND duration_s >= CASE WHEN {OTHERS} >= 2 THEN 43200 ELSE 21600 END, false)) "
     f"AND NOT {OPEN})"
 )
-# What says flux rather than a pool of volunteers: hosts that leave within hours, or other domains
-# on the same hosts. Else DNS alone cannot tell where answers are as narrow as those pools' are.
-NO_VOLUNTEERS = f"({OPEN} OR {GROWS} OR {OTHERS} >= 2)"
+# Of answers out of a list of N hosts at random, n addresses hold about n² / 2N that came back: so
+# few mean a list longer than any of volunteers or peers that answer to names (4000 and 10 000).
+BEYOND = (
+    "coalesce(n_pairs >= 20 AND n_addresses * (n_addresses - 1.0) / (2 * (own_returning + 3)) "
+    ">= 20000, false)"
+)
+# What says flux rather than a pool of volunteers or peers: hosts that leave within hours, or other
+# domains on the same hosts. Else DNS alone cannot tell.
+LEAVES = f"({OPEN} OR {GROWS} OR {DRIFTS} OR {BEYOND})"
+SHARED = f"({OTHERS} >= 2)"
+# A name that was parked is looked at from when it woke.
+ACTIVE_S = "((last_us - coalesce(active_since_us, first_us)) / 1e6)"
+# Peers stand behind several domains, too, but do not leave: half a day shows it. (Shared pools of
+# peers have a `pool_stay_h` of 22 and more, agents of several domains of 19 and less.)
+PROVEN = (
+    f"({LEAVES} OR ({SHARED} AND ({_leave(20)} "
+    f"OR NOT ({ACTIVE_S} >= 43200 AND block_returning >= 10))))"
+)
+# The first hours are flux's by default where volunteers' pools are rare, in answers of one, or of
+# five addresses and more, with low confidence: then what flux shows by that time must be seen.
+TIME_TO_PROVE_S = 21_600
+SEEM_TO_STAY = "coalesce(block_returning >= 20 AND block_churn_z < 1, false)"
+STAYS = f"(coalesce({ACTIVE_S} >= 7200, false) AND {SEEM_TO_STAY})"
+UNPROVEN = (
+    f"(n_pairs >= 1 AND NOT {PROVEN} AND (answers_max BETWEEN 2 AND 4 OR {STAYS} "
+    f"OR ({ACTIVE_S} >= {TIME_TO_PROVE_S} AND n_fresh >= 10)))"
+)
 # Who shares a pool that is not closed needs less spread of its own: a few providers' homes do.
 SPREAD = (
     f"n_networks >= {ENOUGH_NETWORKS} * CASE WHEN ({OTHERS} >= 2 OR {OPEN}) AND NOT {CLOSED} "
@@ -73,10 +97,14 @@ SPREAD = (
 )
 SERVED = "coalesce(serving_ratio >= 0.5, false)"
 ONE_ADDRESS = "coalesce(answers_max, 0) <= 1"
+# Hosts with dynamic DNS move, too, but within few networks, and not by the hour; a first sight of
+# five networks in a row is flux of low confidence.
 ONE_AT_A_TIME = (
-    f"n_addresses >= 7 AND ((n_networks >= 7 AND ({OTHERS} >= 1 OR {OPEN})) "
+    f"((n_addresses >= 7 AND ((n_networks >= 7 AND ({OTHERS} >= 1 OR {OPEN})) "
     f"OR (n_networks >= 10 AND n_networks >= 0.5 * n_addresses) "
-    f"OR n_networks >= 20)"
+    f"OR n_networks >= 20)) "
+    "OR (n_networks >= 5 AND n_networks >= 0.8 * n_addresses AND own_returning = 0 "
+    "AND turnover_ratio >= 0.9 AND new_per_hour >= 1))"
 )
 # Rented servers, or any network too narrow to show spread: many domains, not by aliases of one
 # operator, draw from one pool whose hosts are used up.
@@ -109,6 +137,21 @@ class Benign:
     fits_not: str
 
 
+# Most answers agree, and the others come between them: somebody else answered, too. A network that
+# was parked, or was taken down, is without its parked address for a while.
+MAX_APART = 0.3
+MAX_NS_APART = 0.1
+"""Name servers of one delegation are summed: those that did not move yet count as steady."""
+MAX_ABSENCE = 6
+MIXED = (
+    f"coalesce(core_addresses >= 1 AND apart_ratio > 0 AND apart_ratio < {MAX_APART} "
+    f"AND core_absence < {MAX_ABSENCE}, false)"
+)
+NS_MIXED = (
+    f"coalesce(ns_apart_ratio > 0 AND ns_apart_ratio < {MAX_NS_APART} "
+    f"AND ns_core_absence < {MAX_ABSENCE}, false)"
+)
+
 BENIGN = (
     Benign(
         "cdn",
@@ -131,13 +174,11 @@ BENIGN = (
     ),
     Benign(
         "volunteer_pool",
-        f"n_networks >= 5 AND ({CLOSED} OR (n_pairs >= 1 AND answers_max BETWEEN 2 AND 4 "
-        f"AND NOT ({NO_VOLUNTEERS} OR {DRIFTS})))",
-        "few addresses per answer out of many unrelated networks, or hosts that stay: time and "
+        f"n_networks >= 5 AND ({CLOSED} OR {UNPROVEN})",
+        "hosts in many unrelated networks that stay, or that were not seen to leave: time and "
         "mirror pools of volunteers look the same; hours of answers, UDP/123 traffic or the name's "
         "age would tell",
-        "volunteer pools give two to four addresses per answer, their hosts stay, and no other "
-        "domain has them",
+        "the hosts of volunteers' pools stay for days, and no other domain has them",
     ),
     Benign(
         "p2p_seed",
@@ -145,6 +186,13 @@ BENIGN = (
         "fifteen and more addresses per answer out of many networks, as seeds of peer-to-peer "
         "networks give; traffic to their ports (such as 8333) would tell",
         "seeds of peer-to-peer networks fill their answers (fifteen addresses and more)",
+    ),
+    Benign(
+        "mixed_answers",
+        f"(n_addresses >= 5 AND {MIXED}) OR ({NS_ROTATES} AND {NS_MIXED})",
+        "most answers agree and a few are wholly different: forged ones, or a resolver or server "
+        "that is wrong, look so; who answered would tell",
+        "no steady answer stands behind those that differ",
     ),
     Benign(
         "dynamic_dns",

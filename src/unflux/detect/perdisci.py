@@ -12,7 +12,8 @@ from typing import ClassVar
 from unflux.detect.published import PublishedRule
 
 # T: longest TTL seen; P: addresses of a response; R: all addresses; G: growth events; Q: queries,
-# here fresh answers (theirs were cache misses); p: share of /16s among R.
+# here fresh answers (theirs were cache misses); p: share of /16s among R (F1 asks it of each
+# response, of which only the number of addresses is known: all of them stand for one).
 F1 = "(ttl_max_s <= 10800 AND (answers_max >= 3 OR ttl_max_s <= 30) AND prefix_ratio >= 1 / 3.0)"
 F2_DROPS = "(n_fresh > 100 AND growth_events < 3 AND (n_addresses <= 5 OR prefix_ratio <= 0.5))"
 F3 = (

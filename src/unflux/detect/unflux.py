@@ -30,13 +30,18 @@ from unflux.detect.conditions import (
     DRIFTS,
     ENOUGH_SEEN,
     EXCUSES,
+    LEAVES,
+    MIXED,
+    NS_MIXED,
     NS_ROTATES,
     ONE_ADDRESS,
     ONE_AT_A_TIME,
     OTHERS,
     PASSIVE_HISTORY,
+    PROVEN,
     RENTED,
     ROTATES,
+    SEEM_TO_STAY,
     SPREAD,
     WIDE_ANSWER,
 )  # fmt: skip
@@ -112,13 +117,15 @@ WITH evidence AS (
             AND (n_pairs = 0 OR ({ROTATES} AND growth_events >= 3 AND new_per_hour >= 0.5)), false)
             AS looks_odd,
         coalesce(ns_score >= {FLUX_SCORE} AND {NS_ROTATES}, false) AS looks_like_ns_flux,
+        {MIXED} AS is_mixed, {NS_MIXED} AS is_ns_mixed,
+        coalesce({PROVEN}, false) AS is_proven, coalesce({LEAVES}, false) AS hosts_leave,
         coalesce({RENTED}, false) AS looks_rented,
         {" OR ".join(f"is_{name}" for name in EXCUSES)} AS is_excused
     FROM evidence
 ), proven AS (
-    SELECT *, ((looks_like_flux AND NOT is_excused) OR looks_rented) AND n_asns IS NOT NULL
-            AS is_flux,
-        looks_like_ns_flux AND ns_asns IS NOT NULL AS is_ns_flux
+    SELECT *, ((looks_like_flux AND NOT is_excused) OR looks_rented) AND NOT is_mixed
+            AND n_asns IS NOT NULL AS is_flux,
+        looks_like_ns_flux AND ns_asns IS NOT NULL AND NOT is_ns_mixed AS is_ns_flux
     FROM judged
 ), called AS (
     SELECT * EXCLUDE (is_flux, is_ns_flux), CASE
@@ -143,6 +150,9 @@ SELECT address_score, ns_score, {", ".join(f"is_{b.name}" for b in BENIGN)}, loo
         WHEN verdict IN ('{base.NS_FLUX}', '{base.DOUBLE_FLUX}') AND ns_changes >= 6
             THEN 'high'
         WHEN looks_rented THEN 'medium'
+        WHEN verdict = '{base.SINGLE_FLUX}' AND NOT is_proven THEN 'low'
+        WHEN verdict = '{base.SINGLE_FLUX}' AND NOT hosts_leave AND {SEEM_TO_STAY} THEN 'low'
+        WHEN verdict = '{base.SINGLE_FLUX}' AND n_pairs >= 1 AND NOT hosts_leave THEN 'medium'
         WHEN n_pairs >= 3 AND n_asns IS NOT NULL THEN 'high'
         WHEN n_pairs >= 1 THEN 'medium'
         ELSE 'low'
@@ -155,7 +165,7 @@ class Unflux:
     """Rotation and spread, with benign explanations tried."""
 
     id: ClassVar[str] = "unflux"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     title: ClassVar[str] = "unflux's own: rotation over networks, benign explanations tried"
     reads_published: ClassVar[bool] = False
 

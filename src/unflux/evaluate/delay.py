@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from unflux import detect, sightings
+from unflux.evaluate import metrics
 from unflux.sightings import History
 from unflux.sources.base import ReadOptions
 
@@ -36,6 +37,8 @@ class Delay(msgspec.Struct, frozen=True, kw_only=True):
     called: float
     """Share that got one at all."""
     fresh_answers: float | None
+    fresh_answers_interval: tuple[float, float] | None
+    """95 % interval of that median, by drawing networks; null where an end is never."""
     ttls: float | None
     seconds: float | None
     fresh_answers_p95: float | None
@@ -118,8 +121,8 @@ class Watch:
         """Whether longer prefixes can tell nothing more."""
         return bool(np.isfinite(self.fresh[flux]).all())
 
-    def delay(self, chosen: npt.NDArray[np.bool_]) -> Delay:
-        """Over some of the names."""
+    def delay(self, chosen: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> Delay:
+        """Over some of the names; names of one group stand or fall together."""
 
         def quantile(values: npt.NDArray[np.float64], share: float) -> float | None:
             if not chosen.any():
@@ -132,7 +135,23 @@ class Watch:
             names=n,
             called=float(np.isfinite(self.fresh[chosen]).mean()) if n else 0.0,
             fresh_answers=quantile(self.fresh, 0.5),
+            fresh_answers_interval=_median_interval(self.fresh[chosen], groups[chosen]),
             ttls=quantile(self.ttls, 0.5),
             seconds=quantile(self.seconds, 0.5),
             fresh_answers_p95=quantile(self.fresh, 0.95),
         )
+
+
+def _median_interval(
+    values: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]
+) -> tuple[float, float] | None:
+    if not len(values):
+        return None
+    never = 1e18  # quantiles of infinities are no numbers
+
+    def median(drawn: npt.NDArray[np.int64]) -> float:
+        some = np.minimum(values[drawn], never)
+        return float(np.quantile(some, 0.5, method="higher"))
+
+    low, high = metrics.interval(groups, median)
+    return (low, high) if high < never else None

@@ -30,6 +30,7 @@ def _body(result: Evaluation) -> list[str]:
         *_refitted(result),
         *delays(result),
         *_kinds(result),
+        *_networks(result),
     ]
 
 
@@ -57,7 +58,55 @@ def _refitted(result: Evaluation) -> list[str]:
             f"| {f'{worst} {flux[worst]:.3f}' if worst else '–'} "
             f"| {f'{alike} {others[alike]:.3f}' if alike else '–'} |"
         )
+    return [*lines, "", *unmet(result)]
+
+
+def unmet(result: Evaluation) -> list[str]:
+    """Each preset and each look-alike left out of the training that the threshold comes from."""
+    some = [(one, one.refitted) for one in result.detectors if one.refitted is not None]
+    if not some:
+        return []
+    lines = [
+        "Share called flux of each kind by a threshold whose training never met that kind (one "
+        "preset, one look-alike left out at a time; flux in bold):",
+        "",
+        "| kind left out | names | " + " | ".join(one.id for one, _ in some) + " |",
+        "| --- | --- |" + " --- |" * len(some),
+    ]
+    for kind in _flux_first(result):
+        cells = " | ".join(f"{fitted.unmet[kind]:.3f}" for _, fitted in some)
+        lines.append(f"| {_marked(result, kind)} | {result.kinds[kind]} | {cells} |")
     return [*lines, ""]
+
+
+def _networks(result: Evaluation) -> list[str]:
+    """Every flux network by itself."""
+    heads = " | ".join(one.id for one in result.detectors)
+    lines = [
+        "Share called flux of each flux network (with networks split, each is one that no training "
+        "met):",
+        "",
+        f"| network | kind | names | {heads} |",
+        "| --- | --- | --- |" + " --- |" * len(result.detectors),
+    ]
+    for name, entry in sorted(result.detectors[0].by_network.items(), key=_kind_of):
+        cells = " | ".join(f"{one.by_network[name]['called_flux']:.3f}" for one in result.detectors)
+        lines.append(f"| {name} | {entry['kind']} | {entry['n']} | {cells} |")
+    return [*lines, ""] if len(lines) > 4 else []
+
+
+def _kind_of(entry: tuple[str, dict[str, Any]]) -> tuple[str, str]:
+    return entry[1]["kind"], entry[0]
+
+
+def _flux_first(result: Evaluation) -> list[str]:
+    return sorted(
+        result.kinds, key=lambda kind: (not result.detectors[0].by_kind[kind]["flux"], kind)
+    )
+
+
+def _marked(result: Evaluation, kind: str) -> str:
+    return f"**{kind}**" if result.detectors[0].by_kind[kind]["flux"] else kind
 
 
 def delays(result: Evaluation) -> list[str]:
@@ -67,8 +116,8 @@ def delays(result: Evaluation) -> list[str]:
         return []
     groups = list(some[0][1])
     lines = [
-        "Median delay to the first verdict of flux, in fresh answers (TTLs, seconds); a dash where "
-        "half of the names never got one:",
+        "Median delay to the first verdict of flux, in fresh answers with its 95 % interval (TTLs, "
+        "seconds); a dash where half of the names never got one:",
         "",
         "| flux names | n | " + " | ".join(one.id for one, _ in some) + " |",
         "| --- | --- |" + " --- |" * len(some),
@@ -79,7 +128,8 @@ def delays(result: Evaluation) -> list[str]:
             one = found[group]
             known = one.fresh_answers is not None
             cells.append(
-                f"{one.fresh_answers:.0f} ({number(one.ttls, 1)}, {number(one.seconds, 0)} s)"
+                f"{one.fresh_answers:.0f}{whole(one.fresh_answers_interval)} "
+                f"({number(one.ttls, 1)}, {number(one.seconds, 0)} s)"
                 if known
                 else "–"
             )
@@ -114,13 +164,9 @@ def _kinds(result: Evaluation) -> list[str]:
     """Share called flux, by kind: a recall for flux, a false-positive rate for the others."""
     heads = " | ".join(one.id for one in result.detectors)
     lines = [f"| kind | names | {heads} |", "| --- | --- |" + " --- |" * len(result.detectors)]
-    flux_first = sorted(
-        result.kinds, key=lambda kind: (not result.detectors[0].by_kind[kind]["flux"], kind)
-    )
-    for kind in flux_first:
+    for kind in _flux_first(result):
         cells = " | ".join(_cell(one.by_kind[kind]) for one in result.detectors)
-        mark = "**" if result.detectors[0].by_kind[kind]["flux"] else ""
-        lines.append(f"| {mark}{kind}{mark} | {result.kinds[kind]} | {cells} |")
+        lines.append(f"| {_marked(result, kind)} | {result.kinds[kind]} | {cells} |")
     return ["Share called flux, and in brackets ambiguous, by kind (flux in bold):", "", *lines, ""]
 
 
@@ -137,6 +183,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def span(ends: tuple[float, float] | None) -> str:
     """An interval in brackets."""
     return "" if ends is None else f" [{ends[0]:.3f}, {ends[1]:.3f}]"
+
+
+def whole(ends: tuple[float, float] | None) -> str:
+    """The same of counts."""
+    return "" if ends is None else f" [{ends[0]:.0f}, {ends[1]:.0f}]"
 
 
 def html(result: Evaluation, title: str) -> str:

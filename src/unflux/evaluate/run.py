@@ -22,6 +22,7 @@ from unflux.evaluate import delay, fit, metrics
 from unflux.evaluate.delay import Delay
 from unflux.evaluate.fit import Fitted, Refitted
 from unflux.evaluate.labels import Label
+from unflux.features import windows
 from unflux.pipeline import ScanOptions
 from unflux.sightings import OnProgress
 
@@ -45,14 +46,16 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     false_alarms_per_day_per_million_names: float | None
     f1: dict[str, float | None]
     """By verdict: of that very kind of flux."""
+    f1_interval: dict[str, tuple[float, float] | None]
     brier: float | None
     calibration_error: float | None
     reliability: list[dict[str, float]]
     by_kind: dict[str, dict[str, Any]]
+    by_network: dict[str, dict[str, Any]]
+    """Every flux network: its kind, how many names, and the share called flux. Where networks are
+    split, none of these was seen in training: one network left out, each in turn."""
     curve: list[tuple[float, float]]
     """(recall, precision), thinned out for drawing."""
-    worst_network: tuple[str, float] | None = None
-    """Network of which the smallest share of names is called flux: none was seen in training."""
     refitted: Refitted | None = None
     """With the threshold of training data, where some were given."""
     delay: dict[str, Delay] | None = None
@@ -148,6 +151,8 @@ def _features(
     for one in history.inputs:
         if one.books.error:
             raise UnfluxError(f"{one.path}: {one.books.error}")
+    if options.window_s is not None:
+        history = windows.last(history, options.window_s)
     enrichment = enrich.load(options.asn_db, options.country_db)
     return features.compute(history, enrichment, threads=options.read.threads).table
 
@@ -217,7 +222,7 @@ def _delay_of(watch: delay.Watch, judged: pa.Table, chosen: _Set) -> dict[str, D
         name: chosen.flux & (k >= low) & (k <= high) for name, (low, high) in delay.GROUPS.items()
     }
     groups |= {kind: kinds == kind for kind in sorted(set(kinds[chosen.flux].tolist()))}
-    return {name: watch.delay(mine) for name, mine in groups.items() if mine.any()}
+    return {name: watch.delay(mine, chosen.groups) for name, mine in groups.items() if mine.any()}
 
 
 def _aligned(judged: pa.Table, table: pa.Table) -> pa.Table:
@@ -299,25 +304,29 @@ def _measure(detector: Detector, judged: pa.Table, chosen: _Set, days: float) ->
             alarms / n_others / days * 1e6 if n_others and days else None
         ),
         f1=_f1(verdicts, chosen.labels),
+        f1_interval=_f1_interval(verdicts, chosen),
         brier=_known(metrics.brier(flux, score)),
         calibration_error=_known(metrics.calibration_error(flux, score)),
         reliability=metrics.reliability(flux, score),
         by_kind=_by_kind(verdicts, chosen.labels),
-        worst_network=_worst(called, chosen),
+        by_network=_by_network(called, chosen),
         curve=list(zip(recall[thin].tolist(), precision[thin].tolist(), strict=True)),
     )
 
 
-def _worst(called: npt.NDArray[np.bool_], chosen: _Set) -> tuple[str, float] | None:
-    found = [
-        (float(called[chosen.groups == group].mean()), group)
-        for group in np.unique(chosen.groups[chosen.flux])
-    ]
-    if not found:
-        return None
-    share, group = min(found)
-    label = chosen.labels[int(np.flatnonzero(chosen.groups == group)[0])]
-    return label.network or label.kind, share
+def _by_network(called: npt.NDArray[np.bool_], chosen: _Set) -> dict[str, dict[str, Any]]:
+    found = {}
+    for group in np.unique(chosen.groups[chosen.flux]):
+        mine = chosen.groups == group
+        label = chosen.labels[int(np.flatnonzero(mine)[0])]
+        n_called = int(called[mine].sum())
+        found[label.network or label.kind] = {
+            "kind": label.kind,
+            "n": int(mine.sum()),
+            "called_flux": n_called / int(mine.sum()),
+            "interval": metrics.wilson(n_called, int(mine.sum())),
+        }
+    return found
 
 
 def _share(called: npt.NDArray[np.bool_], flux: npt.NDArray[np.bool_]) -> float:
@@ -339,6 +348,16 @@ def _f1(verdicts: npt.NDArray[Any], labels: list[Label]) -> dict[str, float | No
         verdict: _known(metrics.f1(truth == verdict, verdicts == verdict))
         for verdict in base.FLUX_VERDICTS
     }
+
+
+def _f1_interval(verdicts: npt.NDArray[Any], chosen: _Set) -> dict[str, tuple[float, float] | None]:
+    truth = np.array([label.verdict or "" for label in chosen.labels])
+
+    def ends(verdict: str) -> tuple[float, float] | None:
+        true, called = truth == verdict, verdicts == verdict
+        return _interval(chosen, lambda drawn: metrics.f1(true[drawn], called[drawn]))
+
+    return {verdict: ends(verdict) for verdict in base.FLUX_VERDICTS}
 
 
 def _by_kind(verdicts: npt.NDArray[Any], labels: list[Label]) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Sightings (and where addresses belong) to features: one row per name and window.
+"""Sightings (and where addresses belong) to features: one row per name (or registered domain).
 
-The window is all that was read; the room for more windows is here. Counting is done once by the
-core's roll-up, the same on a laptop and on a cluster; ratios are named in `catalogue`.
+Of all that was read, or of a window of it (`windows`). Counting is done once by the core's
+roll-up, the same on a laptop and on a cluster; ratios are named in `catalogue`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 
 from unflux import _native, engine, enrich
 from unflux.enrich import Enrichment
-from unflux.features import aliases, pools, published
+from unflux.features import aliases, pools, published, windows
 from unflux.features.catalogue import ADDRESS_LAYER, FEATURES, Feature
 from unflux.sightings import History
 
-__all__ = ["FEATURES", "Feature", "FeatureTable", "compute"]
+__all__ = ["FEATURES", "Feature", "FeatureTable", "compute", "compute_windows"]
+
+LEVELS = ("name", "registered_domain")
 
 
 class FeatureTable:
@@ -28,19 +30,37 @@ class FeatureTable:
     since the epoch, null for names that never had a record).
     """
 
-    def __init__(self, table: pa.Table, places: pa.RecordBatch) -> None:
+    def __init__(self, table: pa.Table, places: pa.RecordBatch, history: History) -> None:
         self.table = table
+        self.history = history
+        """What it was counted in: numbers of names and rdata are those of this history."""
         self.places = places
         """Where each rdata of the history belongs, by its number."""
 
 
 def compute(
-    history: History, enrichment: Enrichment, *, threads: int = 1, published_too: bool = True
+    history: History,
+    enrichment: Enrichment,
+    *,
+    threads: int = 1,
+    published_too: bool = True,
+    level: str = "name",
 ) -> FeatureTable:
     """Features of every name that was asked for, known from passive DNS, or is a zone.
 
-    Without `published_too`, those of `published` are null.
+    Without `published_too`, those of `published` are null. With `level` ``registered_domain`` all
+    names below a registered domain are taken as one.
+
+    Raises
+    ------
+    ValueError
+        When the level is neither.
     """
+    if level not in LEVELS:
+        raise ValueError(f"level is {' or '.join(LEVELS)}, not {level!r}")
+    if level == "registered_domain":
+        history = windows.by_registered_domain(history)
+    history = history.canonical(threads)
     with ThreadPoolExecutor(2) as pool:  # both release the GIL
         located = pool.submit(enrichment.locate, history.rdata)
         domains = pool.submit(enrich.registered_domains, history.names).result()
@@ -51,7 +71,31 @@ def compute(
     )
     counted = _with_pools(history, counted, domains, places, published_too=published_too)
     table = _express(counted, history, domains)
-    return FeatureTable(aliases.follow(table, history, list(ADDRESS_LAYER)), places)
+    table = aliases.follow(table, history, list(ADDRESS_LAYER))
+    if level == "registered_domain":
+        table = table.filter(pc.equal(table.column("name"), table.column("registered_domain")))
+    return FeatureTable(table, places, history)
+
+
+def compute_windows(history: History, enrichment: Enrichment, *, threads: int = 1) -> pa.Table:
+    """Features by name and by registered domain, of all that was read and of each window.
+
+    Columns `window` (``all`` or one of `windows.WINDOWS_S`) and `level` come first.
+    """
+    parts = []
+    whole = {"all": history} | {
+        name: windows.last(history, window_s) for name, window_s in windows.WINDOWS_S.items()
+    }
+    for window, some in whole.items():
+        for level in LEVELS:
+            table = compute(some, enrichment, threads=threads, level=level).table
+            keys = {"window": window, "level": level}
+            for place, (key, value) in enumerate(keys.items()):
+                table = table.add_column(
+                    place, key, pa.array([value] * table.num_rows, pa.string())
+                )
+            parts.append(table.drop_columns(["name_id", "address_name_id"]))
+    return pa.concat_tables(parts, promote_options="default")
 
 
 def _with_pools(

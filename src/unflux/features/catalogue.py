@@ -41,7 +41,12 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature("n_ipv6", "n_ipv6", "addresses", "0…", "the AAAA among them", "unflux"),
     Feature(
-        "n_prefixes", "n_prefixes", "prefixes", "0…", "distinct /16 (IPv6: /48)", "FluXOR F5, 2008"
+        "n_prefixes",
+        "n_prefixes",
+        "prefixes",
+        "0…",
+        "distinct /16 (IPv6: /48; in the lab's 198.18.0.0/15: /26)",
+        "FluXOR F5, 2008",
     ),
     Feature(
         "n_asns",
@@ -375,6 +380,30 @@ FEATURES: tuple[Feature, ...] = (
         "order statistics of the uniform distribution",
     ),
     Feature(
+        "core_addresses",
+        "CASE WHEN core_fresh > 0 THEN core_records END",
+        "addresses",
+        "0…",
+        "addresses that stood in at least half of its fresh answers",
+        "unflux (what an innocent name keeps when some of its answers are forged)",
+    ),
+    Feature(
+        "apart_ratio",
+        "core_apart / nullif(core_fresh, 0)::DOUBLE",
+        "ratio",
+        "0…1",
+        "share of fresh answers that held something other than those",
+        "unflux",
+    ),
+    Feature(
+        "core_absence",
+        "CASE WHEN core_fresh > 0 THEN core_absence END",
+        "observations",
+        "0…",
+        "longest run of fresh answers that held none of those",
+        "unflux",
+    ),
+    Feature(
         "pool_names", "pool_names", "names", "1…", "names that draw from the same pool", "unflux"
     ),
     Feature(
@@ -669,6 +698,23 @@ FEATURES: tuple[Feature, ...] = (
         "0…",
         "addresses never seen before, per later answer for a name server",
         "Konte 2009",
+    ),
+    Feature(
+        "ns_apart_ratio",
+        "ns_core_apart / nullif(ns_core_fresh, 0)::DOUBLE",
+        "ratio",
+        "0…1",
+        "share of fresh answers about its name servers that held something else than what stands "
+        "in at least half of them",
+        "unflux",
+    ),
+    Feature(
+        "ns_core_absence",
+        "ns_core_absence",
+        "observations",
+        "0…",
+        "longest run of those that held nothing of it",
+        "unflux",
     ),
     Feature(
         "web_dns_overlap",

@@ -148,7 +148,7 @@ def why_no_indicator(finding: Finding) -> str | None:
     if not finding.is_flux:
         return f"the verdict is {finding.verdict}"
     if finding.confidence == "low":
-        return "confidence is low (one answer seen)"
+        return "confidence is low (one answer seen, or no sign yet that it is no volunteers' pool)"
     if finding.last_seen is None or finding.first_seen is None:
         return "when it was seen is not known"
     return None

@@ -164,6 +164,26 @@ def show_finding(finding: Finding, features: dict[str, Any], console: Console) -
     _section(console, "Features", known)
 
 
+def show_windows(rows: list[dict[str, Any]], console: Console) -> None:
+    """Features in columns, one for each window and level."""
+    if not rows:
+        return
+    console.print(Text("\nFeatures by window", "bold"))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("feature", no_wrap=True)
+    for row in rows:
+        of = "" if row["level"] == "name" else "domain, "
+        table.add_column(f"{of}{row['window']}", justify="right", no_wrap=True)
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        if name in ("window", "level", "name") or all(value is None for value in values):
+            continue
+        shown = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in values]
+        cells = ["–" if value is None else text for value, text in zip(values, shown, strict=True)]
+        table.add_row(name, *cells)
+    console.print(table)
+
+
 LEAST_WEIGHT = 0.005
 """Reasons below show as 0 %."""
 

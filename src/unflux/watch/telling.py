@@ -35,7 +35,8 @@ class Teller:
         if self.connections is not None and finding.is_flux:
             agents = [one.address for one in finding.agent_list if one.special is None]
             connected = self.connections.look_out(finding.name, agents)
-        severity = alerts.severity(finding)
+        # Found with low confidence and refused, then blocked: that is told, too.
+        severity = alerts.severity(finding) + int(decision.outcome == "blocked")
         if not self.suppression.passes(finding.name, severity, now_us):
             return
         for one in connected or ():  # this alert tells of them
