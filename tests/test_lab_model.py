@@ -51,17 +51,20 @@ def test_the_cache_answers_as_a_plain_cache_does(
     queries = sorted(queries, key=lambda query: query[2])
     fetches: list[tuple[int, float]] = []
 
-    def fetch(units: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fetch(units: np.ndarray, times: np.ndarray) -> np.ndarray:
         first = len(fetches)
         fetches.extend(zip(units.tolist(), times.tolist(), strict=True))
-        return np.arange(first, len(fetches)), np.array([ttls[unit] for unit in units.tolist()])
+        return np.arange(first, len(fetches))
+
+    def keep_s(units: np.ndarray, times: np.ndarray) -> np.ndarray:
+        return np.array([float(ttls[unit]) for unit in units.tolist()])
 
     caches, got = Caches(2, 3), []
     for part in np.array_split(np.arange(len(queries)), slices):
         some = [queries[place] for place in part.tolist()]
         columns = np.array(some, float).reshape(-1, 3)
         resolver, unit = columns[:, 0].astype(int), columns[:, 1].astype(int)
-        versions, since, missed = caches.answer(resolver, unit, columns[:, 2], fetch)
+        versions, since, missed = caches.answer(resolver, unit, columns[:, 2], fetch, keep_s)
         got += list(zip(versions.tolist(), since.tolist(), missed.tolist(), strict=True))
     plain: dict[tuple[int, int], tuple[float, float]] = {}
     for (resolver_, unit_, time), (version, since_, missed_) in zip(queries, got, strict=True):
@@ -158,7 +161,7 @@ def answers(service: Service, hours: float, every_s: float) -> list[list[int]]:
         times = np.arange(start, start + 900.0, every_s)
         domains = np.zeros(len(times), np.int64)
         steps = service.steps(domains, times)
-        found += service.pick(domains, domains, steps, times, service.settings.k)
+        found += service.pick(domains, domains, steps, times, service.settings.k).lists()
     return found
 
 
@@ -200,8 +203,8 @@ def test_domains_of_one_network_share_their_agents() -> None:
         for domain, seen in ((0, first), (1, second)):
             domains = np.full(len(times), domain, np.int64)
             zeros = np.zeros(len(times), np.int64)
-            for answer in service.pick(domains, zeros, service.steps(domains, times), times, 10):
-                seen |= set(answer)
+            picked = service.pick(domains, zeros, service.steps(domains, times), times, 10)
+            seen |= set(picked.addresses.tolist())
     # FluXOR: two domains of one network shared 81 % of their agents.
     assert len(first & second) / min(len(first), len(second)) > 0.7
 

@@ -71,7 +71,6 @@ class Stage:
         self.scenario, self.options = scenario, options
         services = [(name, settings) for name, _, settings in scenario.services]
         self.world = World(services, scenario.seed, scenario.start_s, suffixes=suffixes)
-        self.world.held_name_servers = {}
         if len(self.world.zone_name) > MAX_ZONES:
             raise UnfluxError(
                 f"the scenario has {len(self.world.zone_name)} zones, a live lab at most "

@@ -35,6 +35,20 @@ class Queries:
     """Asked by an infected host on its timer, not by a visitor."""
 
 
+def joined(blocks: list[Queries]) -> Queries:
+    """Queries of several blocks of time as one, by time."""
+    if len(blocks) == 1:
+        return blocks[0]
+    times = np.concatenate([one.times for one in blocks])
+    order = np.argsort(times, kind="stable")  # blocks overlap by the second questions of visits
+    return Queries(
+        times[order],
+        np.concatenate([one.clients for one in blocks])[order],
+        np.concatenate([one.questions for one in blocks])[order],
+        np.concatenate([one.is_poll for one in blocks])[order],
+    )
+
+
 class Demand:
     """What the clients of a scenario ask."""
 
