@@ -89,7 +89,8 @@ class Caches:
         versions[open_rows] = found[_NOT_YET - versions[open_rows]]
         asked = cells[missed]
         held = self.version[asked]
-        self.version[asked] = np.where(held <= _NOT_YET, found[_NOT_YET - np.minimum(held, _NOT_YET)], held)
+        is_open = held <= _NOT_YET
+        self.version[asked[is_open]] = found[_NOT_YET - held[is_open]]
 
     def held(self, now_s: float) -> npt.NDArray[np.int64]:
         """Cells whose answer may still be served at `now_s`."""

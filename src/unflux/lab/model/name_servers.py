@@ -101,9 +101,7 @@ class NameServers:
         place = max(bisect_right(held.since_s, now_s) - 1, 0)
         return held.since_s[place], held.step[place], held.addresses[place]
 
-    def changes(
-        self, domain: int, from_s: float, to_s: float
-    ) -> Iterator[tuple[float, list[int]]]:
+    def changes(self, domain: int, from_s: float, to_s: float) -> Iterator[tuple[float, list[int]]]:
         """When others began to serve in a slice of time, and who."""
         held = self._of(domain)
         for since_s, addresses in zip(held.since_s, held.addresses, strict=True):

@@ -111,16 +111,16 @@ class Group:
 class Picked(NamedTuple):
     """Addresses of several answers."""
 
-    count: I64
+    counts: I64
     """How many each has."""
     addresses: Addresses
     """Those of all answers, one after the other."""
 
     def lists(self) -> list[list[int]]:
         """The addresses of each answer."""
-        ends = np.cumsum(self.count)
+        ends = np.cumsum(self.counts)
         every = self.addresses.tolist()
-        rows = zip((ends - self.count).tolist(), ends.tolist(), strict=True)
+        rows = zip((ends - self.counts).tolist(), ends.tolist(), strict=True)
         return [every[start:end] for start, end in rows]
 
 
@@ -273,7 +273,8 @@ class Service:
         after = np.ceil((to_s + phases) / one.rotation_s).astype(np.int64)
         counts = np.maximum(after - first, 0)
         steps = rows_of(first, counts)
-        return np.repeat(domains, counts), steps * one.rotation_s - np.repeat(phases, counts)
+        times = steps * one.rotation_s - np.repeat(phases, counts)
+        return np.repeat(domains, counts), times.astype(np.float64, copy=False)
 
     def pick(self, domains: I64, groups: I64, steps: I64, times: F64, k: int) -> Picked:
         """The addresses of each answer: at most `k`, each once.
@@ -297,7 +298,8 @@ class Service:
 
     def _read_book(self) -> Book:
         if self._book is None:
-            lists, first = [], []
+            lists: list[list[int]] = []
+            first: list[int] = []
             for group in self.groups:
                 first.append(len(lists))
                 lists += [group.first, *group.lists]

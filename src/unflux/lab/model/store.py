@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +23,29 @@ class Words:
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.numbers: dict[str, int] = {}
+        self._free: list[int] = []
+        self.n_releases = 0
+        """How often numbers were given back, to stand for other texts."""
 
     def number(self, text: str) -> int:
         """The number of a text, given now if it is new."""
-        number = self.numbers.setdefault(text, len(self.texts))
-        if number == len(self.texts):
-            self.texts.append(text)
+        number = self.numbers.get(text)
+        if number is None:
+            if self._free:
+                number = self._free.pop()
+                self.texts[number] = text
+            else:
+                number = len(self.texts)
+                self.texts.append(text)
+            self.numbers[text] = number
         return number
+
+    def release(self, numbers: Iterable[int]) -> None:
+        """Nobody holds these numbers any more."""
+        for number in numbers:
+            del self.numbers[self.texts[number]]
+            self._free.append(number)
+        self.n_releases += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +106,13 @@ class Versions:
             (self.section, section), (self.owner, owner), (self.rdtype, rdtype),
             (self.ttl_s, ttl_s), (self.rdata, rdata),
         ):  # fmt: skip
-            column.frombytes(np.broadcast_to(np.asarray(values, np.int32), n).tobytes())
+            column.frombytes(_repeated(values, n, np.int32))
         self.start.frombytes((len(self.owner) - n + np.cumsum(count) - count).tobytes())
         self.count.frombytes(count.tobytes())
         for column, values in (
             (self.rcode, rcode), (self.next_unit, -1), (self.cached_s, cached_s)
         ):  # fmt: skip
-            column.frombytes(np.broadcast_to(np.asarray(values, np.int64), len(count)).tobytes())
+            column.frombytes(_repeated(values, len(count), np.int64))
         return np.arange(first, len(self.start))
 
     def _close(self, count: int, cached_s: int, rcode: int = 0, next_unit: int = -1) -> int:
@@ -134,6 +151,12 @@ class Versions:
         for name in ("rcode", "next_unit", "cached_s"):
             setattr(self, name, array("q", self.of(name, numbers).tobytes()))
         return moved
+
+
+def _repeated(values: npt.ArrayLike, n: int, kind: type) -> bytes:
+    """Bytes of `n` values, or of the same value `n` times."""
+    given: npt.NDArray[Any] = np.asarray(values, kind)
+    return given.tobytes() if given.ndim else given.tobytes() * n
 
 
 def rows_of(start: I64, count: I64) -> I64:

@@ -33,6 +33,8 @@ NEGATIVE_TTL_S = 900
 """SOA minimum of every zone (RFC 2308 §5 recommends one to three hours; operators use less)."""
 MAX_ALIASES = 3
 """CNAMEs in a row in front of a name (`unflux.lab.scenarios.MAX_LIST`)."""
+MAX_PASSING = 20_000
+"""Texts of which there is no end that are kept before it is looked which are still in use."""
 BOGON_NETWORKS = [ip_network(one) for one in BOGONS]
 TLDS = ("test.", "example.")
 SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "or")]
@@ -77,6 +79,8 @@ class World:
         """The version that is SERVFAIL, once there is one."""
         self._rdata_of: dict[int, int] = {}
         """Numbers in `rdata` of IPv6 addresses."""
+        self._passing: set[int] = set()
+        """Numbers in `rdata` of texts of which there is no end: hints, decoys, IPv6 addresses."""
         self._rdata_of_v4 = np.full(plan.LAB_V4.num_addresses, -1, np.int64)
         """The same of IPv4 addresses, by their place in the lab's network; -1: none yet."""
         self._servers: dict[int, tuple[I64, I64]] = {}
@@ -85,6 +89,14 @@ class World:
         self._taken: set[str] = set()
         self._homes: dict[str, str] = {}
         """Where the name servers of a service have their names, by service."""
+        self.hidden = plan.hidden_servers(
+            {
+                number: settings.back_ends
+                for number, (_, settings) in enumerate(services)
+                if settings.flux
+            }
+        )
+        """Motherships and further back ends of flux networks, by service; the mothership first."""
         self.name_servers = {
             number: NameServers(service, start_s + 3600 * service.settings.ns_from_h)
             for number, service in enumerate(self.services)
@@ -124,16 +136,16 @@ class World:
         return tuple(dict.fromkeys([*TLDS, *(apex.split(".", 1)[1] for apex in given)]))
 
     def _unit(
-        self, kind: int, owner: str, service: int, domain: int, zone: int, target: int = 0
+        self, kind: int, owner: int, service: int, domain: int, zone: int, target: int = 0
     ) -> int:
-        self._units.append((kind, self.names.number(owner), service, domain, zone, target))
+        self._units.append((kind, owner, service, domain, zone, target))
         return len(self._units) - 1
 
     def _zone(self, name: str, service: int, domain: int) -> int:
-        self._zones.append((self.names.number(name), service, domain))
-        zone = len(self._zones) - 1
+        owner, zone = self.names.number(name), len(self._zones)
+        self._zones.append((owner, service, domain))
         if service >= 0:
-            self._unit(DELEGATION, name, service, domain, zone)
+            self._unit(DELEGATION, owner, service, domain, zone)
         return zone
 
     def label(self, *keys: int) -> str:
@@ -197,8 +209,8 @@ class World:
             parent = self.names.texts[self._zones[zone][0]]
             fqdn = f"{one.shared_zone.format(n=domain, label=self.label(number, domain))}.{parent}"
         elif not one.exists:
-            zone = self._tld_zone[domain % len(TLDS)]
             fqdn = self._new_domain(number, domain, drawn=drawn)
+            zone = self._tld_zone[self.tlds.index(fqdn.split(".", 1)[1])]
         else:
             given = one.apex if domain == 0 else ""
             apex = given or self._new_domain(number, domain, drawn=drawn)
@@ -213,37 +225,46 @@ class World:
     def _ask(self, fqdn: str, number: int, domain: int, zone: int, own_zone: int) -> None:
         one = self.services[number].settings
         named = len(self.named) - 1
-        rdtype = self.rdtypes.number
+        rdtype, owner = self.rdtypes.number, self.names.number(fqdn)
         if not one.exists:
-            unit = self._unit(NO_NAME, fqdn, number, domain, zone)
+            unit = self._unit(NO_NAME, owner, number, domain, zone)
             self.questions.append((named, unit, rdtype("A")))
             return
-        first = self._chain(fqdn, number, domain, zone, own_zone) if one.chain else -1
+        first = self._chain(owner, number, domain, zone, own_zone) if one.chain else -1
         if first < 0:
-            first = self._unit(ADDRESSES, fqdn, number, domain, zone)
+            first = self._unit(ADDRESSES, owner, number, domain, zone)
         self.questions.append((named, first, rdtype(one.rdtype)))
-        if one.rdtype == "HTTPS":  # browsers ask for both; the addresses are the same hosts
-            unit = self._unit(ADDRESSES, fqdn, number, domain, zone, target=-1)
+        if one.rdtype == "MX" and not one.chain:  # who sends mail asks for the first exchange
+            hosts = [self.names.number(exchange(place, fqdn)) for place in range(one.k)]
+            exchanges = [
+                self._unit(ADDRESSES, host, number, domain, zone, -2 - place)
+                for place, host in enumerate(hosts)
+            ]
+            self.questions.append((named, exchanges[0], rdtype("A")))
+        elif one.rdtype == "HTTPS":  # browsers ask for both; the addresses are the same hosts
+            unit = self._unit(ADDRESSES, owner, number, domain, zone, target=-1)
             self.questions.append((named, unit, rdtype("A")))
         elif not one.chain:
             other = "AAAA" if one.rdtype == "A" else "A"
-            unit = self._unit(NO_DATA, fqdn, number, domain, zone)
+            unit = self._unit(NO_DATA, owner, number, domain, zone)
             self.questions.append((named, unit, rdtype(other)))
 
-    def _chain(self, fqdn: str, number: int, domain: int, zone: int, own_zone: int) -> int:
+    def _chain(self, owner: int, number: int, domain: int, zone: int, own_zone: int) -> int:
         """CNAMEs from the domain into the operator's own zone, to one of several targets."""
         one = self.services[number].settings
         edge = self.names.texts[self._zones[own_zone][0]]
         label = self.label(number, domain, 8)
+        hosts = [self.names.number(f"{label}.e{target}.{edge}") for target in range(one.targets)]
         ends = [
-            self._unit(ADDRESSES, f"{label}.e{target}.{edge}", number, domain, own_zone, target)
-            for target in range(one.targets)
+            self._unit(ADDRESSES, host, number, domain, own_zone, target)
+            for target, host in enumerate(hosts)
         ]
         for place in range(len(one.chain) - 1, 0, -1):
-            alias = self._unit(ALIAS, f"{label}.a{place}.{edge}", number, domain, own_zone, place)
+            host = self.names.number(f"{label}.a{place}.{edge}")
+            alias = self._unit(ALIAS, host, number, domain, own_zone, place)
             self._targets[alias] = ends
             ends = [alias]
-        first = self._unit(ALIAS, fqdn, number, domain, zone, 0)
+        first = self._unit(ALIAS, owner, number, domain, zone, 0)
         self._targets[first] = ends
         return first
 
@@ -352,9 +373,7 @@ class World:
                 versions[failed] = self._failure()
         return versions
 
-    def _made_once(
-        self, service: Service, units: I64, steps: I64, life: I64, times: F64
-    ) -> I64:
+    def _made_once(self, service: Service, units: I64, steps: I64, life: I64, times: F64) -> I64:
         """`_made` of what is asked for the first time; `life` as `_life` tells it."""
         one = service.settings
         made = np.full(len(units), -1, np.int64)
@@ -394,6 +413,8 @@ class World:
         if one.bogon_ratio:
             rows = np.repeat(units, count), np.repeat(steps, count), rows_of(0 * count, count)
             self._add_decoys(service, *rows, rdata)
+        if one.rdtype == "MX":
+            return self._exchanges(one, units, count, rdata)
         rdtype = np.full(len(units), self.rdtypes.number(one.rdtype))
         if one.rdtype == "HTTPS":
             rdtype[self.unit_target[units] == -1] = self.rdtypes.number("A")
@@ -408,6 +429,35 @@ class World:
             rdata=rdata,
         )
 
+    def rdtype_of(self, unit: int) -> str:
+        """The type of the records that a unit with addresses has."""
+        rdtype = self.services[int(self.unit_service[unit])].settings.rdtype
+        if rdtype == "MX":
+            return "A" if self.unit_target[unit] <= -2 else rdtype
+        return "A" if rdtype == "HTTPS" and self.unit_target[unit] == -1 else rdtype
+
+    def _exchanges(self, one: Settings, units: I64, count: I64, rdata: I64) -> I64:
+        """MX records with the addresses of their exchanges; or the address of one of those."""
+        mx, a = self.rdtypes.number("MX"), self.rdtypes.number("A")
+        ends = np.cumsum(count)
+        made = []
+        rows = zip(units.tolist(), (ends - count).tolist(), ends.tolist(), strict=True)
+        for unit, start, end in rows:
+            owner, numbers = int(self.unit_owner[unit]), rdata[start:end].tolist()
+            place = -2 - int(self.unit_target[unit])
+            if place >= 0:
+                found = numbers[place : place + 1]
+                made.append([Record(ANSWER, owner, a, one.ttl_s, number) for number in found])
+                continue
+            answers, glue = [], []
+            for place, number in enumerate(numbers):
+                host = exchange(place, self.names.texts[owner])
+                text = self.rdata.number(f"{10 * (place + 1)} {host}")
+                answers.append(Record(ANSWER, owner, mx, one.ttl_s, text))
+                glue.append(Record(ADDITIONAL, self.names.number(host), a, one.ttl_s, number))
+            made.append([*answers, *glue])
+        return np.array([self.versions.add(records, one.ttl_s) for records in made], np.int64)
+
     def _with_hints(
         self, is_https: npt.NDArray[np.bool_], count: I64, rdata: I64
     ) -> tuple[I64, I64]:
@@ -419,7 +469,7 @@ class World:
             numbers = rdata[start:end].tolist()
             if hinted and numbers:
                 hints = ",".join([self.rdata.texts[one] for one in numbers])
-                numbers = [self.rdata.number(f'1 . alpn="h2" ipv4hint={hints}')]
+                numbers = [self._passing_number(f'1 . alpn="h2" ipv4hint={hints}')]
             records += numbers
         return np.where(is_https, np.minimum(count, 1), count), np.array(records, np.int64)
 
@@ -441,7 +491,12 @@ class World:
         """The number in `rdata` of an IPv6 address."""
         number = self._rdata_of.get(address)
         if number is None:
-            number = self._rdata_of[address] = self.rdata.number(plan.text_of(address))
+            number = self._rdata_of[address] = self._passing_number(plan.text_of(address))
+        return number
+
+    def _passing_number(self, text: str) -> int:
+        number = self.rdata.number(text)
+        self._passing.add(number)
         return number
 
     def _add_decoys(
@@ -454,7 +509,7 @@ class World:
             where = int(units[row]), int(steps[row]), int(places[row])
             network = BOGON_NETWORKS[below_one(len(BOGONS), service.seed, 203, *where)]
             offset = below_one(network.num_addresses - 2, service.seed, 204, *where)
-            rdata[row] = self.rdata.number(str(network[offset + 1]))
+            rdata[row] = self._passing_number(str(network[offset + 1]))
 
     def _alias_versions(self, units: I64, times: F64) -> I64:
         made: dict[tuple[int, int], int] = {}
@@ -528,13 +583,26 @@ class World:
         moved = self.versions.keep(np.flatnonzero(is_kept))
         self._still[known] = moved[self._still[known]]
         self._failed = int(moved[self._failed]) if self._failed >= 0 else -1
+        if len(self._passing) > MAX_PASSING:
+            self._release()
         return moved
+
+    def _release(self) -> None:
+        """Forget texts that no version has any more."""
+        every = np.arange(len(self.versions.rdata))
+        gone = self._passing - set(self.versions.records("rdata", every).tolist())
+        self._passing -= gone
+        self._rdata_of = {
+            key: number for key, number in self._rdata_of.items() if number not in gone
+        }
+        self.rdata.release(sorted(gone))
 
     # Name servers
 
     def _infrastructure(self, *keys: int) -> int:
         """An address of the lab's own network, for fixed servers."""
-        return plan.INFRASTRUCTURE + below_one(1 << 13, self.seed, 5, *keys)
+        drawn = below_one(plan.N_SERVERS, self.seed, 5, *keys)
+        return plan.INFRASTRUCTURE + drawn + plan.N_RESERVED * (drawn < plan.N_RESERVED)
 
     def ns_step(self, units: I64, times: F64) -> I64:
         """In which period each delegation unit is; 0 while its name servers do not move."""
@@ -655,6 +723,12 @@ class World:
         one = service.settings
         domains = 0 * units if one.ns_shared else self.unit_domain[units] + 1
         places = np.arange(one.ns_count)
-        return plan.INFRASTRUCTURE + below(
-            1 << 13, self.seed, 5, 10, service.seed & 0xFFFFFFFF, domains[:, None], places
+        drawn = below(
+            plan.N_SERVERS, self.seed, 5, 10, service.seed & 0xFFFFFFFF, domains[:, None], places
         )
+        return plan.INFRASTRUCTURE + drawn + plan.N_RESERVED * (drawn < plan.N_RESERVED)
+
+
+def exchange(place: int, fqdn: str) -> str:
+    """The name of one of the mail exchanges of a name."""
+    return f"mx{place + 1}.{fqdn}"

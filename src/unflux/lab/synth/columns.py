@@ -10,12 +10,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from unflux import tables
-from unflux.lab.model.store import SECTIONS, rows_of
+from unflux.lab.model.store import SECTIONS, Words, rows_of
 from unflux.lab.model.world import RCODES, World
+from unflux.lab.scenarios import TAPS
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
+
+
+VANTAGES = {"clients": "client", "upstream": "upstream", "tld": "upstream"}
+"""The vantage of each tap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +49,21 @@ class Responses:
 
 
 class Texts:
-    """A list of texts as an Arrow array; of a list that grows, only what is new is read."""
+    """Texts as an Arrow array; of what grows, only what is new is read."""
 
-    def __init__(self, texts: list[str]) -> None:
-        self._texts = texts
-        self._array = pa.array(texts, pa.string())
+    def __init__(self, words: Words) -> None:
+        self._words, self._n_releases = words, words.n_releases
+        self._array = pa.array(words.texts, pa.string())
 
     def column(self, numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], pa.Array]:
         """Numbers that are dense, and the texts that they stand for: only those that occur."""
-        if len(self._texts) > len(self._array):
-            new = pa.array(self._texts[len(self._array) :], pa.string())
+        texts = self._words.texts
+        if self._n_releases != self._words.n_releases:
+            self._n_releases, self._array = self._words.n_releases, self._array[:0]
+        if len(texts) > len(self._array):
+            new = pa.array(texts[len(self._array) :], pa.string())
             self._array = pa.concat_arrays([self._array, new])
-        is_used = np.zeros(len(self._texts), bool)  # marking is cheaper than sorting
+        is_used = np.zeros(len(texts), bool)  # marking is cheaper than sorting
         is_used[numbers] = True
         dense = np.cumsum(is_used, dtype=np.int32) - np.int32(1)
         return dense[numbers], self._array.take(pa.array(np.flatnonzero(is_used)))
@@ -64,15 +72,16 @@ class Texts:
 class Columns:
     """Makes the table of each slice and tap."""
 
-    def __init__(self, world: World, sensors: tuple[str, ...], vantages: tuple[str, ...]) -> None:
-        self.world, self.sensors, self.vantages = world, sensors, vantages
+    def __init__(self, world: World) -> None:
+        self.world = world
         questions = np.array(world.questions, np.int64).reshape(-1, 3)
         self._qname = world.unit_owner[questions[:, 1]]
         self._qtype = questions[:, 2].astype(np.int32)
-        self._names, self._rdata = Texts(world.names.texts), Texts(world.rdata.texts)
-        self.n_responses = [0] * len(sensors)
+        self._names, self._rdata = Texts(world.names), Texts(world.rdata)
+        self.n_responses = dict.fromkeys(TAPS, 0)
+        self._has_mail = any(one.settings.rdtype == "MX" for one in world.services)
 
-    def table(self, tap: int, responses: Responses) -> pa.Table:
+    def table(self, tap: str, responses: Responses) -> pa.Table:
         """Rows of the responses at a tap, by time."""
         order = np.argsort(responses.ts_s, kind="stable")
         rank = np.empty(len(order), np.int64)
@@ -99,6 +108,10 @@ class Columns:
             record[rows] = rows_of(self.world.versions.of("start", part.version), count)
             age_s[rows] = np.repeat(part.age_s, count)
             free[at] += count
+        if self._has_mail:  # addresses of exchanges come behind the name servers
+            section = self.world.versions.records("section", np.maximum(record, 0))
+            by_section = np.lexsort((section, np.repeat(np.arange(len(rank)), n_rows)))
+            record, age_s = record[by_section], age_s[by_section]
         return n_rows, record, age_s
 
     def _rcodes(self, rank: I64, parts: list[Part]) -> I32:
@@ -109,14 +122,15 @@ class Columns:
         return found
 
     def _heads(
-        self, tap: int, responses: Responses, order: I64, n_rows: I64
+        self, tap: str, responses: Responses, order: I64, n_rows: I64
     ) -> dict[str, pa.Array]:
         """What is the same in all rows of a response."""
         ts_us = (responses.ts_s[order] * 1e6).astype(np.int64)
         question = responses.question[order]
         # Numbers of several taps never meet, however long the slices are.
-        first, n_taps = self.n_responses[tap], len(self.sensors)
-        number = (first + np.arange(len(order), dtype=np.uint64)) * n_taps + tap
+        first = np.uint64(self.n_responses[tap])
+        number = first + np.arange(len(order), dtype=np.uint64)
+        number = number * np.uint64(len(TAPS)) + np.uint64(TAPS.index(tap))
         self.n_responses[tap] += len(order)
         same = np.zeros(int(n_rows.sum()), np.int8)
 
@@ -126,10 +140,10 @@ class Columns:
 
         return {
             "ts": pa.array(np.repeat(ts_us, n_rows)).view(tables.TIME),
-            "sensor": _words(same, self.sensors[tap : tap + 1]),
+            "sensor": _words(same, [tap]),
             "client": words(self._rdata, responses.client[order]),
             "server": words(self._rdata, responses.server[order]),
-            "vantage": _words(same, self.vantages[tap : tap + 1]),
+            "vantage": _words(same, [VANTAGES[tap]]),
             "response": pa.array(np.repeat(number, n_rows)),
             "qname": words(self._names, self._qname[question]),
             "qtype": _words(np.repeat(self._qtype[question], n_rows), self.world.rdtypes.texts),

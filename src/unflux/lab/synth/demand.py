@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from unflux.lab.model.hashing import below, mix, uniform
-from unflux.lab.model.plan import INFRASTRUCTURE
 from unflux.lab.model.world import World
 
 I64 = npt.NDArray[np.int64]
@@ -17,9 +16,6 @@ F64 = npt.NDArray[np.float64]
 SECOND_QUESTION = 0.3
 """Share of visits that ask the other type (AAAA beside A) as well: half of hosts have IPv6, and
 caches of clients keep some."""
-CLIENTS_FROM = INFRASTRUCTURE + (1 << 13)
-"""Addresses of clients begin here; 8,192 are there."""
-MAX_CLIENTS = 8_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +12,9 @@ import pyarrow as pa
 from unflux.lab.model import plan
 from unflux.lab.model.cache import Caches
 from unflux.lab.model.world import NO_DATA, World
+from unflux.lab.scenarios import DEFAULT_TAPS
 from unflux.lab.synth.columns import Columns, Part, Responses
-from unflux.lab.synth.demand import CLIENTS_FROM, Demand, Queries, joined
+from unflux.lab.synth.demand import Demand, Queries, joined
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -27,15 +28,13 @@ SLICE_QUERIES = 150_000
 """Queries of a slice of several blocks, about: enough for columns to be worth their while."""
 MAX_CHAIN = 5
 """CNAMEs that are followed; resolvers stop at about twice as many."""
-RESOLVERS_FROM = plan.INFRASTRUCTURE + (1 << 13) + 8_100
-TLD_SERVER = plan.INFRASTRUCTURE + 53
 UPSTREAM_DELAY_S = 0.000_3
-"""A resolver answers its client this long after it has the answer itself."""
+"""A resolver answers its client this long after it has the answer itself, and has it this long
+after a server of the top level referred it."""
+TLD_DELAY_S = 0.000_1
+"""A referral left the server so long before the resolver has it."""
 FORGET_FROM = 10_000
 """Versions that are kept before it is looked which of them caches may still serve."""
-
-SIDES = ("clients", "upstream")
-VANTAGES = ("client", "upstream")
 
 
 class Fetched(NamedTuple):
@@ -51,23 +50,26 @@ class Fetched(NamedTuple):
 class Player:
     """A world, its clients and its resolvers, on a virtual clock."""
 
-    def __init__(self, world: World, demand: Demand, n_resolvers: int) -> None:
+    def __init__(
+        self, world: World, demand: Demand, n_resolvers: int, taps: Sequence[str] = DEFAULT_TAPS
+    ) -> None:
         self.world, self.demand, self.n_resolvers = world, demand, n_resolvers
+        self.taps = taps
         self.caches = Caches(n_resolvers, len(world.unit_kind))
-        self.columns = Columns(world, SIDES, VANTAGES)
+        self.columns = Columns(world)
         self._q_unit = np.array(world.questions, np.int64).reshape(-1, 3)[:, 1]
-        self._clients = world.numbers_of(CLIENTS_FROM + np.arange(demand.n_clients))
-        self._resolvers = world.numbers_of(RESOLVERS_FROM + np.arange(n_resolvers))
-        self._tld_server = int(world.numbers_of(np.array([TLD_SERVER]))[0])
+        self._clients = world.numbers_of(plan.CLIENTS_FROM + np.arange(demand.n_clients))
+        self._resolvers = world.numbers_of(plan.RESOLVERS_FROM + np.arange(n_resolvers))
+        self._tld_server = int(world.numbers_of(np.array([plan.TLD_SERVER]))[0])
         self._n_kept = 0
 
     @property
     def n_responses(self) -> int:
         """Responses so far, at all taps."""
-        return sum(self.columns.n_responses)
+        return sum(self.columns.n_responses.values())
 
-    def slices(self, hours: float) -> Iterator[tuple[float, float, list[pa.Table]]]:
-        """(from, to, answers tables of the clients' and of the upstream side) slice by slice."""
+    def slices(self, hours: float) -> Iterator[tuple[float, float, dict[str, pa.Table]]]:
+        """(from, to, answers table of each tap) slice by slice."""
         end_s = self.world.start_s + hours * 3600
         from_s = self.world.start_s
         expected = self.demand.per_second * BLOCK_S
@@ -77,13 +79,13 @@ class Player:
             self.world.advance(from_s, to_s)
             starts = np.arange(from_s, to_s, BLOCK_S).tolist()
             blocks = [self.demand.queries(one, min(one + BLOCK_S, to_s)) for one in starts]
-            sides = self._answer(joined(blocks))
-            yield from_s, to_s, [self.columns.table(*side) for side in enumerate(sides)]
+            seen = self._answer(joined(blocks))
+            yield from_s, to_s, {tap: self.columns.table(tap, seen[tap]) for tap in self.taps}
             self._forget(to_s)
             from_s = to_s
 
-    def _answer(self, queries: Queries) -> list[Responses]:
-        """What clients get, and what their resolvers got."""
+    def _answer(self, queries: Queries) -> dict[str, Responses]:
+        """What clients get, what their resolvers got, and what of that the top level sent."""
         resolver = self.demand.resolver_of(queries.clients, self.n_resolvers)
         below_cache = Responses(
             queries.times,
@@ -107,7 +109,8 @@ class Player:
             )  # fmt: skip
             following = self.world.versions.of("next_unit", versions)
             rows, units = rows[following >= 0], following[following >= 0]
-        return [below_cache, self._upstream(fetched)]
+        upstream = self._upstream(fetched)
+        return {"clients": below_cache, "upstream": upstream, "tld": self._at_tld(upstream)}
 
     def _cached(
         self, resolver: I64, units: I64, times: F64
@@ -148,6 +151,19 @@ class Player:
                 Part(n + np.arange(m), referral[asked_tld], none[:m]),
             ],
         )
+
+    def _at_tld(self, upstream: Responses) -> Responses:
+        """What the servers of the top level answered: referrals, and that there is no such name."""
+        is_theirs = upstream.server == self._tld_server
+        moved = np.cumsum(is_theirs) - 1
+        parts = []
+        for part in upstream.parts:
+            kept = is_theirs[part.response]
+            parts.append(Part(moved[part.response[kept]], part.version[kept], part.age_s[kept]))
+        return Responses(
+            upstream.ts_s[is_theirs] - TLD_DELAY_S, upstream.client[is_theirs],
+            upstream.server[is_theirs], upstream.question[is_theirs], parts,
+        )  # fmt: skip
 
     def _servers(self, zone_versions: I64) -> I64:
         """Who answers for a zone: the host of its last glue record; the TLD where there is none."""

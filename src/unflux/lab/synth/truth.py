@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from unflux.lab.model import plan
+from unflux.lab.model.plan import CLIENTS_FROM
 from unflux.lab.model.services import Service
 from unflux.lab.model.world import World
 from unflux.lab.scenarios import Scenario
-from unflux.lab.synth.demand import CLIENTS_FROM, Demand
+from unflux.lab.synth.demand import Demand
 
 
 def labels(scenario: Scenario, world: World) -> dict[str, Any]:
@@ -39,6 +40,14 @@ def labels(scenario: Scenario, world: World) -> dict[str, Any]:
 def iso(time_s: float) -> str:
     """A time for people, to the millisecond."""
     return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def isos(times_s: Sequence[float]) -> list[str]:
+    """`iso` of many times."""
+    rest, whole = np.modf(np.array(times_s, np.float64))
+    since_epoch_ms = (whole * 1e6 + np.rint(rest * 1e6)).astype(np.int64) // 1000
+    texts: list[str] = np.datetime_as_string(since_epoch_ms.view("datetime64[ms]")).tolist()
+    return [f"{text}Z" for text in texts]
 
 
 class Events:
@@ -96,7 +105,7 @@ class Events:
 
     def mothership(self, service: int) -> int:
         """The hidden back end: an address that no answer ever holds."""
-        return plan.INFRASTRUCTURE + (1 << 13) + 8_180 - service % 60
+        return self.world.hidden[service][0]
 
     def of_slice(self, from_s: float, to_s: float) -> Iterator[dict[str, Any]]:
         """What changed in a slice, by time."""
@@ -108,8 +117,9 @@ class Events:
             found += self._rrsets(number, service, from_s, to_s)
             found += self._name_servers(number, from_s, to_s)
         found.sort(key=lambda item: item[0])
-        for time_s, event in found:
-            yield {"t": iso(self.clock(time_s)), **event}
+        stamps = isos([self.clock(time_s) for time_s, _ in found])
+        for stamp, (_, event) in zip(stamps, found, strict=True):
+            yield {"t": stamp, **event}
 
     def _agents(
         self, number: int, service: Service, from_s: float
