@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from unflux import tables
 
-ROOT = Path(__file__).parent.parent
+INSTALLED = Path(tables.__file__).parents[1]
 FILE_ROWS = 2_000_000
 GROUP_ROWS = 250_000
 N_NAMES = 200_000
@@ -110,7 +110,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [str(argument) for argument in arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "SPARK_LOCAL_IP": "127.0.0.1"} | more,
+        env=os.environ | {"PYTHONPATH": str(INSTALLED), "SPARK_LOCAL_IP": "127.0.0.1"} | more,
         stdout=stdout, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     meter.sessions.add(process.pid)
@@ -158,7 +158,7 @@ def by_spark(paths: list[Path], folder: Path) -> Measured:
     conf = {
         "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1",
         "spark.executor.memory": "1g", "spark.driver.memory": "2g", "spark.ui.enabled": "false",
-        "spark.executorEnv.PYTHONPATH": str(ROOT / "src"), "spark.local.dir": str(folder),
+        "spark.executorEnv.PYTHONPATH": str(INSTALLED), "spark.local.dir": str(folder),
     }  # fmt: skip
     settings = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
     try:

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import unflux
 from conftest import (
-    ROOT,
     Cli,
     a_response,
     flux_answers,
@@ -39,6 +39,7 @@ from unflux.spark.options import parse_conf
 from unflux.spark.reading import inputs_of
 
 START = 1_790_000_000.0
+INSTALLED = Path(unflux.__file__).parents[1]  # with its core, which a checkout's src/ lacks
 LACKING = session.missing()
 needs_spark = pytest.mark.skipif(LACKING is not None, reason=LACKING or "")
 
@@ -256,7 +257,7 @@ class Cluster:
             "SPARK_LOCAL_IP": "127.0.0.1",
             "SPARK_DAEMON_MEMORY": "256m",
             "SPARK_DAEMON_JAVA_OPTS": JAVA,
-            "PYTHONPATH": str(ROOT / "src"),
+            "PYTHONPATH": str(INSTALLED),
         }
         return subprocess.Popen(
             [str(self.home / "bin" / "spark-class"), f"org.apache.spark.deploy.{role}",
@@ -273,7 +274,7 @@ class Cluster:
             "spark.driver.extraJavaOptions": JAVA,
             "spark.executor.extraJavaOptions": JAVA,
             "spark.executor.memory": "512m",
-            "spark.executorEnv.PYTHONPATH": str(ROOT / "src"),
+            "spark.executorEnv.PYTHONPATH": str(INSTALLED),
             "spark.executorEnv.SPARK_LOCAL_IP": "127.0.0.1",
             "spark.ui.enabled": "false",
             "spark.local.dir": str(self.folder),

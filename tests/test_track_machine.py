@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from track_story import START_S, Story, check_names, check_polite, check_rates
 from unflux.track import Settings, Tracker
+from unflux.track.pace import Bucket, Rate
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.scenario"))
 
@@ -65,7 +66,7 @@ def move(story: Story, what: tuple) -> None:
         getattr(story, f"do_{kind}")(*map(str, rest))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     mode=st.sampled_from(["resolver", "authoritative", "both"]),
     moves=st.lists(st.tuples(st.integers(1, 4000), MOVES), max_size=25),
@@ -96,6 +97,21 @@ def test_whatever_happens_it_stays_polite(
     check_names(story, set(NAMES))
     out = sum(target.in_flight for target in story.tracker.targets.values())
     assert out == len(story.out), "each query out is waited for, and no other"
+
+
+@given(
+    per_s=st.floats(0.0002, 1000),
+    tokens=st.floats(-1, 1),
+    later_s=st.floats(0, 1e9, allow_nan=False),
+)
+def test_a_wait_that_is_announced_has_an_end_that_the_clock_can_show(
+    per_s, tokens, later_s
+) -> None:
+    now = START_S + later_s
+    bucket = Bucket(Rate(per_s, max(per_s, 1)), tokens, now)
+    wait_s = bucket.wait_s(now)
+    assert bucket.wait_s(now + wait_s) == 0.0
+    assert wait_s == 0.0 or now + wait_s > now, "no clock gets there, and the tracker would spin"
 
 
 def test_nobody_is_asked_by_default() -> None:

@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "licences.md"
+PINS = ROOT / "tools" / "constraints.txt"
 COMPATIBLE = {
     "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "ISC", "MIT",
     "MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Python-2.0", "Unicode-3.0", "Unlicense", "Zlib",
@@ -93,6 +94,17 @@ def python_packages() -> Iterator[Component]:
                 continue  # a marker left it out, or the extra is not installed
             yield Component("pypi", name, found.version, _python_licence(found.metadata), label)
             waiting += _asked_for(found, requirement.extras)
+
+
+def pinned() -> set[str]:
+    """Python packages that a run of the tests installs, whatever this machine has of them.
+
+    Without what only builds need: that is in no wheel and on no user's machine.
+    """
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    builds = {canonicalize_name(Requirement(text).name) for text in build}
+    lines = [line for line in PINS.read_text().splitlines() if not line.startswith("#")]
+    return {canonicalize_name(line.partition("==")[0]) for line in lines} - builds
 
 
 def _asked_for(found: metadata.Distribution, extras: set[str]) -> Iterator[Requirement]:
@@ -222,16 +234,26 @@ def sbom() -> str:
 
 
 def page() -> str:
-    """The page of licences, without versions: they change more often than licences."""
+    """The page of licences, without versions: they change more often than licences.
+
+    Raises SystemExit where a pinned package is not installed: its row would be lost unseen.
+    """
+    found = components()
+    absent = pinned() - {one.name for one in found if one.ecosystem == "pypi"}
+    if absent:
+        raise SystemExit(
+            f"not installed here: {', '.join(sorted(absent))}; first "
+            "pip install -c tools/constraints.txt '.[test,spark]'"
+        )
     lines = [
         "# Licences of what unflux is made of\n",
         "unflux is Apache-2.0. Written by `python tools/components.py licences`; a test compares "
-        "it with what is\ninstalled, and refuses licences that do not go with Apache-2.0. "
-        "`tests` are never given to users.\n",
+        "it with the pins of\nthe tests and the Rust and npm locks, and refuses licences that do "
+        "not go with Apache-2.0. `tests` are never\ngiven to users.\n",
         "| package | from | licence | needed for |\n| --- | --- | --- | --- |",
     ]
     rows = {f"| {one.name} | {one.ecosystem} | {one.licence} | {one.needed_for} |": None
-            for one in components()}  # fmt: skip
+            for one in found}  # fmt: skip
     note = (
         "\nMPL-2.0 and LGPL-3.0 packages are installed unchanged beside unflux; nothing of them is "
         "copied into it.\nAddress tables and the Public Suffix List: see NOTICE."

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
+import unflux
+
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -27,7 +29,7 @@ SIZES = {"wide": (1280, 860), "narrow": (390, 844)}
 
 
 def environment(world: Path) -> dict[str, str]:
-    source = {"PYTHONPATH": str(ROOT / "src")}
+    source = {"PYTHONPATH": str(Path(unflux.__file__).parents[1])}
     if not (world / "asn.mmdb").is_file():
         return os.environ | source
     return (

@@ -1,10 +1,16 @@
-"""Rate limits: token buckets. In any span of t seconds at most burst + rate · t queries pass."""
+"""Rate limits: token buckets. In any span of t seconds at most burst + rate · t queries pass.
+
+What a microsecond gives (`CLOCK_STEP_S`) is lent, and taken off the next one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+CLOCK_STEP_S = 1e-6
+"""Shorter waits count as none: seconds since the epoch in 64 bits are about 2.4e-7 apart, so that
+a clock can stand still in the middle of such a wait, and who waits for it would never be due."""
 MAX_BUCKETS = 200_000
 """At this many, full buckets are dropped: a full one and a new one are the same."""
 
@@ -27,8 +33,8 @@ class Bucket:
 
     def wait_s(self, now: float) -> float:
         """Seconds until a token is there; 0 when one is."""
-        missing = 1.0 - self._level(now)
-        return missing / self.rate.per_s if missing > 1e-9 else 0.0
+        left_s = (1.0 - self._level(now)) / self.rate.per_s
+        return left_s if left_s > CLOCK_STEP_S else 0.0
 
     def take(self, now: float) -> None:
         """Use a token; call it only when `wait_s` is 0."""
