@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from itertools import pairwise
 
 import numpy as np
@@ -366,6 +367,22 @@ def test_what_caches_are_told_to_keep_is_what_they_then_get() -> None:
     rcodes = world.versions.of("rcode", versions)
     assert set(kept_s[rcodes == RCODES.index("SERVFAIL")].tolist()) == {0}
     assert set(kept_s[rcodes == RCODES.index("NXDOMAIN")].tolist()) == {900}
+
+
+@pytest.mark.parametrize("rdtype", ["A", "AAAA"])
+def test_who_sleeps_is_parked_and_who_has_ended_is_gone(rdtype: str) -> None:
+    settings_ = Settings(rdtype=rdtype, k=4, start_h=1.0, end_h=3.0, networks=("access",))
+    world = World([("sleeper", settings_)], 5, 0.0)
+    found = []
+    for start in np.arange(0.0, 4 * HOUR, 900.0):
+        world.advance(start, start + 900.0)
+        found.append(records(world, world.questions[0][1], start))
+    assert {rcode for rcode, _ in found[:12]} == {"NOERROR"}
+    assert {len(rows) for _, rows in found[:4]} == {1}
+    parked = ipaddress.ip_address(found[0][1][0][3])
+    assert int(parked) % 2**32 >= plan.INFRASTRUCTURE
+    assert {len(rows) for _, rows in found[4:12]} == {4}
+    assert {rcode for rcode, _ in found[12:]} == {"NXDOMAIN"}
 
 
 def test_no_such_name_is_said_by_the_top_level_domain_of_the_name() -> None:

@@ -381,9 +381,12 @@ class World:
             made[place] = self._negative(int(units[place]), "NXDOMAIN")
         for place in np.flatnonzero(life == 0).tolist():
             # Asleep: one parked address, as registrars and waiting operators do.
-            parked = [self._infrastructure(9, service.seed)]
+            parked = self._infrastructure(9, service.seed)
+            if one.rdtype == "AAAA":
+                parked += int(plan.LAB_V6[0])
             where = units[[place]], steps[[place]], np.array([1])
-            made[[place]] = self._address_made(service, *where, np.array(parked))
+            kind = object if one.rdtype == "AAAA" else np.int64
+            made[[place]] = self._address_made(service, *where, np.array([parked], kind))
         alive = np.flatnonzero(made < 0)
         if len(alive):
             units, steps, times = units[alive], steps[alive], times[alive]
@@ -651,20 +654,20 @@ class World:
                 rdata = np.concatenate([targets.reshape(-1, n), glue.reshape(-1, n)], axis=1)
             self._still[mine] = self._referrals(service.settings, mine, hosts, rdata.ravel())
 
-    def _referrals(self, one: Settings, units: I64, hosts: I64, rdata: I64) -> I64:
-        """Versions with NS records and the addresses of their hosts.
+    def _referrals(self, one: Settings, units: I64, hosts: I64, rdata: I64, glue: str = "A") -> I64:
+        """Versions with NS records and the addresses of their hosts, of the type `glue`.
 
         `rdata` has of each unit first the names of its hosts, and then their addresses.
         """
         n = len(hosts) // len(units)
         owners = np.repeat(self.unit_owner[units], n).reshape(-1, n)
-        ns, a = self.rdtypes.number("NS"), self.rdtypes.number("A")
+        rdtypes = [self.rdtypes.number("NS"), self.rdtypes.number(glue)]
         return self.versions.add_many(
             np.full(len(units), 2 * n),
             one.delegation_ttl_s,
             section=np.tile(np.repeat([AUTHORITY, ADDITIONAL], n), len(units)),
             owner=np.concatenate([owners, hosts.reshape(-1, n)], axis=1).ravel(),
-            rdtype=np.tile(np.repeat([ns, a], n), len(units)),
+            rdtype=np.tile(np.repeat(rdtypes, n), len(units)),
             ttl_s=one.ns_ttl_s,
             rdata=rdata,
         )
@@ -695,9 +698,10 @@ class World:
             texts.append(f"{label}.{home}")
         hosts = np.array([self.names.number(text) for text in texts], np.int64)
         targets = np.array([self.rdata.number(text) for text in texts], np.int64)
-        glue = self.numbers_of(np.array(addresses, np.int64))
-        rdata = np.concatenate([targets, glue])
-        return int(self._referrals(service.settings, np.array([unit]), hosts, rdata)[0])
+        v6 = service.settings.rdtype == "AAAA"  # its agents have no other addresses
+        glue = self.numbers_of(np.array(addresses, object if v6 else np.int64))
+        where = np.array([unit]), hosts, np.concatenate([targets, glue])
+        return int(self._referrals(service.settings, *where, "AAAA" if v6 else "A")[0])
 
     def home_of_name_servers(self, service: Service, apex: str) -> str:
         """Whose name servers they are: one operator's for all its domains, or the domain's own."""
