@@ -238,8 +238,8 @@ def test_the_top_level_sees_what_the_truth_registers(kinds: Path) -> None:
             glue.setdefault((at, name), []).append(row["rdata"])
     for (at, name), addresses in glue.items():
         assert addresses == [servers for time, servers in changes[name] if time <= at][-1]
-    assert len(glue) > 20
-    assert len({tuple(addresses) for addresses in glue.values()}) > 10
+    assert len(glue) >= 15
+    assert len({tuple(addresses) for addresses in glue.values()}) >= 8
     upstream = table.filter(pc.equal(table.column("sensor"), "upstream"))
     same = upstream.filter(pc.equal(upstream.column("server"), "198.19.192.53"))
     assert same.num_rows == len(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,21 +51,24 @@ class NameServers:
         for held in self._held.values():
             del held.since_s[:-1], held.step[:-1], held.addresses[:-1]
         for group, keys in enumerate(self._keys):
-            for now_s in self._moments(group, max(from_s, self.from_s), to_s):
-                self._renew(group, keys, now_s)
+            for now_s, step in self._moments(group, max(from_s, self.from_s), to_s):
+                self._renew(group, keys, now_s, step)
 
-    def _moments(self, group: int, from_s: float, to_s: float) -> list[float]:
-        """When something may change: with each list and each period, and at the very first."""
+    def _moments(self, group: int, from_s: float, to_s: float) -> list[tuple[float, int]]:
+        """When something may change, and in which period that is.
+
+        With each list and each period, and at the very first.
+        """
         period_s = self.service.settings.ns_period_s
-        starts = np.arange(np.ceil(from_s / period_s), np.ceil(to_s / period_s)) * period_s
-        ticks = self.service.groups[group].ticks
-        every = np.concatenate([[from_s], starts, ticks])
-        found: list[float] = np.unique(every[(every >= from_s) & (every < to_s)]).tolist()
-        return found
+        starts = range(math.ceil(from_s / period_s), math.ceil(to_s / period_s))
+        at = [from_s, *self.service.groups[group].ticks.tolist()]
+        found = {now_s: int(now_s // period_s) for now_s in at if from_s <= now_s < to_s}
+        # Dividing the beginning of a period by its length may give the one before.
+        found |= {step * period_s: step for step in starts}
+        return sorted(found.items())
 
-    def _renew(self, group: int, keys: I64, now_s: float) -> None:
+    def _renew(self, group: int, keys: I64, now_s: float, step: int) -> None:
         one = self.service.settings
-        step = int(now_s // one.ns_period_s)
         live = self.service.list_at(group, now_s)
         listed = set(live)
         for key in keys.tolist():

@@ -66,6 +66,8 @@ class Population:
         self._systems = np.zeros(n, np.int32)
         self._wakes = np.zeros(n)
         """The AS of the host in each place, and when it goes online, as a share of a day."""
+        self._renewals = uniform(seed, 7, np.arange(n))
+        """When in its lease each place is at the epoch, as a share of the lease."""
         self._settle(np.arange(n))
 
     def _choose_systems(self) -> list[AutonomousSystem]:
@@ -152,8 +154,7 @@ class Population:
         habits = self.habits
         lease = np.zeros(len(places), np.int64)
         if habits.lease_h:
-            offset = uniform(self.seed, 7, places) * habits.lease_h * 3600
-            lease = ((now_s + offset) // (habits.lease_h * 3600)).astype(np.int64)
+            lease = (now_s / (habits.lease_h * 3600) + self._renewals[places]).astype(np.int64)
         numbers = below(1 << 30, self.seed, 8, places, self.born[places], lease)
         systems = self._systems[places]
         if habits.v6:

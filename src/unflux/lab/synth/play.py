@@ -61,6 +61,7 @@ class Player:
         self._clients = world.numbers_of(plan.CLIENTS_FROM + np.arange(demand.n_clients))
         self._resolvers = world.numbers_of(plan.RESOLVERS_FROM + np.arange(n_resolvers))
         self._tld_server = int(world.numbers_of(np.array([plan.TLD_SERVER]))[0])
+        self._resolver_of = demand.resolver_of(np.arange(demand.n_clients), n_resolvers)
         self._n_kept = 0
 
     @property
@@ -86,7 +87,7 @@ class Player:
 
     def _answer(self, queries: Queries) -> dict[str, Responses]:
         """What clients get, what their resolvers got, and what of that the top level sent."""
-        resolver = self.demand.resolver_of(queries.clients, self.n_resolvers)
+        resolver = self._resolver_of[queries.clients]
         below_cache = Responses(
             queries.times,
             self._clients[queries.clients],
