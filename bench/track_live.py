@@ -112,7 +112,7 @@ def follow(lab: Lab, folder: Path, numbers: dict[str, float], seconds: float) ->
 
 def lab_root(_lab: Lab) -> str:
     """The address of the lab's root server."""
-    from unflux.lab.live.authority import ROOT_SERVER as address
+    from unflux.lab.model.plan import ROOT_SERVER as address
     from unflux.lab.model.plan import text_of
 
     return text_of(address)

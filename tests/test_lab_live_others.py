@@ -20,10 +20,9 @@ import pytest
 from test_lab_live import needs_lab, until
 from unflux.cli.decode import decode_answers
 from unflux.lab import scenarios
-from unflux.lab.live.authority import ROOT_SERVER, TLD_SERVER
 from unflux.lab.live.session import OUT, RUNTIME, Lab, LabOptions, run_inside
 from unflux.lab.live.story import read_packets
-from unflux.lab.model.plan import text_of, twin
+from unflux.lab.model.plan import ROOT_SERVER, TLD_SERVER, text_of, twin
 from unflux.lab.synth.run import synth
 from unflux.sources.base import ReadOptions
 

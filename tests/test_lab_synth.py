@@ -23,6 +23,33 @@ from unflux.lab import scenarios
 from unflux.lab.synth.run import synth
 
 FORMATS = ("parquet", "pcap", "dnstap", "zeek", "cof")
+KINDS = """
+hours = 1
+clients = 60
+taps = ["clients", "upstream", "tld"]
+[[service]]
+preset = "double"
+domains = 6
+visits_per_h = 60
+[[service]]
+preset = "v6"
+[[service]]
+preset = "https"
+[[service]]
+preset = "cname"
+[[service]]
+preset = "akamai17"
+domains = 4
+[[service]]
+preset = "mail_pool"
+rdtype = "MX"
+[[service]]
+preset = "elb"
+domains = 10
+[[service]]
+preset = "nowhere"
+domains = 30
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +58,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("lab") / "walk"
     synth(scenarios.load("walk", hours=2), directory, FORMATS)
     return directory
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An hour of all kinds of records at all taps."""
+    directory = tmp_path_factory.mktemp("lab")
+    scenario = directory / "kinds.toml"
+    scenario.write_text(KINDS)
+    synth(scenarios.load(str(scenario)), directory / "kinds", FORMATS)
+    return directory / "kinds"
 
 
 def digests(directory: Path) -> dict[str, str]:
@@ -58,6 +95,20 @@ def test_an_hour_is_the_first_hour_of_two(world: Path, tmp_path: Path) -> None:
     assert one.count("\n") > 100
 
 
+def test_how_much_is_played_at_once_does_not_show(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unflux.lab.synth.play.SLICES", (1,))
+    synth(scenarios.load("walk", hours=2), tmp_path / "small", ("pcap", "zeek", "parquet"))
+    one, other = digests(world), digests(tmp_path / "small")
+    for name in ("clients.pcap", "upstream.pcap", "dns.log", "truth.ndjson"):
+        assert one[name] == other[name], name
+    tables = [pq.read_table(at / "answers.parquet") for at in (world, tmp_path / "small")]
+    first, second = (table.sort_by([("response", "ascending")]) for table in tables)
+    for name in ("ts", "response", "owner", "rdata", "ttl", "server"):
+        assert first.column(name).to_pylist() == second.column(name).to_pylist(), name
+
+
 def test_only_reserved_addresses_and_names_occur(world: Path) -> None:
     table = pq.read_table(world / "answers.parquet")
     for name in ("client", "server"):
@@ -73,11 +124,11 @@ def test_only_reserved_addresses_and_names_occur(world: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
-@pytest.mark.parametrize("side", ["clients", "upstream"])
-def test_packets_are_clean_in_tshark(world: Path, side: str) -> None:
+@pytest.mark.parametrize("tap", ["clients", "upstream", "tld"])
+def test_packets_are_clean_in_tshark(kinds: Path, tap: str) -> None:
     bad = '_ws.malformed || _ws.expert.group == "Checksum" || udp.checksum.status == 0'
     options = ["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"]
-    capture = str(world / f"{side}.pcap")
+    capture = str(kinds / f"{tap}.pcap")
     for wanted, display_filter in ((0, bad), (None, "dns.flags.response == 1")):
         command = ["tshark", "-n", "-r", capture, *options, "-Y", display_filter]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
@@ -94,13 +145,16 @@ def rows(path: Path) -> list[tuple]:
     return sorted(tuple(row.values()) for row in table.to_pylist())
 
 
-def test_captures_and_dnstap_hold_what_the_table_holds(world: Path, tmp_path: Path) -> None:
-    table = pq.read_table(world / "answers.parquet")
-    for side in ("clients", "upstream"):
-        part = table.filter(pc.equal(table.column("sensor"), side))
-        alone = tmp_path / f"{side}.parquet"
+def test_captures_and_dnstap_hold_what_the_table_holds(
+    world: Path, kinds: Path, tmp_path: Path
+) -> None:
+    table = pq.read_table(kinds / "answers.parquet")
+    for tap in ("clients", "upstream", "tld"):
+        part = table.filter(pc.equal(table.column("sensor"), tap))
+        alone = tmp_path / f"{tap}.parquet"
         pq.write_table(part, alone)
-        assert rows(alone) == rows(world / f"{side}.pcap")
+        assert rows(alone) == rows(kinds / f"{tap}.pcap")
+    assert rows(tmp_path / "tld.parquet") == rows(kinds / "tld.fstrm")
     both = sightings.reduce([world / "dnstap.fstrm"]).sightings_table()
     assert both.equals(sightings.reduce([world / "answers.parquet"]).sightings_table())
 
@@ -164,6 +218,58 @@ def test_every_change_of_the_truth_is_what_was_answered(world: Path) -> None:
     assert n_checked > 30
 
 
+def test_the_top_level_sees_what_the_truth_registers(kinds: Path) -> None:
+    """Each referral has the name servers of that time, with their glue; nothing else is seen."""
+    changes: dict[str, list[tuple[str, list[str]]]] = {}
+    for event in truth(kinds):
+        if event["event"] == "name_servers":
+            changes.setdefault(event["name"] + ".", []).append((event["t"], event["glue"]))
+    table = pq.read_table(kinds / "answers.parquet")
+    seen = table.filter(pc.equal(table.column("sensor"), "tld")).to_pylist()
+    assert {row["server"] for row in seen} == {"198.19.192.53"}
+    assert {row["section"] for row in seen} == {"authority", "additional"}
+    assert {row["rdtype"] for row in seen if row["section"] == "authority"} == {"NS", "SOA"}
+    glue: dict[tuple[int, str], list[str]] = {}
+    for row in seen:
+        if row["section"] == "authority":
+            name = row["owner"]
+        elif name in changes:
+            at = row["ts"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+            glue.setdefault((at, name), []).append(row["rdata"])
+    for (at, name), addresses in glue.items():
+        assert addresses == [servers for time, servers in changes[name] if time <= at][-1]
+    assert len(glue) >= 15
+    assert len({tuple(addresses) for addresses in glue.values()}) >= 8
+    upstream = table.filter(pc.equal(table.column("sensor"), "upstream"))
+    same = upstream.filter(pc.equal(upstream.column("server"), "198.19.192.53"))
+    assert same.num_rows == len(seen)
+
+
+def test_mail_is_answered_with_exchanges_and_their_addresses(kinds: Path) -> None:
+    table = pq.read_table(kinds / "answers.parquet").to_pylist()
+    named = {row["rdata"].split(" ")[1] for row in table if row["rdtype"] == "MX"}
+    assert named
+    assert named <= {row["owner"] for row in table if row["rdtype"] == "A"}
+    asked = [row for row in table if row["qtype"] == "A" and row["qname"] in named]
+    assert asked
+    assert all(row["owner"] == row["qname"] for row in asked if row["section"] == "answer")
+
+
+def test_formats_say_which_tap_they_need(tmp_path: Path) -> None:
+    only_tld = scenarios.load("walk", hours=1, taps=["tld"])
+    with pytest.raises(ValueError, match="zeek is written of the tap clients"):
+        synth(only_tld, tmp_path / "out", ["zeek"])
+    with pytest.raises(scenarios.ScenarioError, match="taps are some of"):
+        scenarios.load("walk", taps=["nowhere"])
+    synth(only_tld, tmp_path / "out", ["cof", "pcap", "dnstap"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "asn.mmdb", "card.json", "country.mmdb", "labels.json", "pdns.ndjson", "tld.fstrm",
+        "tld.pcap", "truth.ndjson",
+    ]  # fmt: skip
+    delegations = (tmp_path / "out" / "pdns.ndjson").read_text()
+    assert '"rrtype":"NS"' in delegations
+
+
 def test_a_scan_with_the_lab_tables_finds_the_flux(cli: Cli, world: Path) -> None:
     tables = ["--asn-db", world / "asn.mmdb", "--country-db", world / "country.mmdb"]
     done = cli("scan", world / "upstream.pcap", *tables, "--json")
@@ -190,7 +296,7 @@ def test_splits_share_no_name_and_no_hour(tmp_path: Path) -> None:
     assert len(weeks) == 3
 
 
-def test_memory_does_not_grow_with_duration(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_duration(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept between slices: versions that caches hold, and those that never change."""
     from unflux.lab.model.world import World
     from unflux.lab.synth.demand import Demand
@@ -200,10 +306,11 @@ def test_memory_does_not_grow_with_duration(tmp_path: Path) -> None:
     services = [(name, settings) for name, _, settings in scenario.services]
     world = World(services, scenario.seed, scenario.start_s)
     player = Player(world, Demand(world, scenario.clients, scenario.seed), scenario.resolvers)
+    monkeypatch.setattr("unflux.lab.synth.play.FORGET_FROM", 500)
     kept = []
-    for _ in player.slices(12):
+    for _ in player.slices(24):
         kept.append(len(world.versions.start))
-    assert max(kept[24:]) < 1.5 * max(kept[4:24])
+    assert max(kept[12:]) < 1.5 * max(kept[2:12])
 
 
 def test_the_command_line_lists_shows_and_plays(cli: Cli, tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ class Ideal:
             self.next_s[one.name] = float(times[-1]) + every_s
             domains = np.full(len(times), one.domain, np.int64)
             groups, steps = np.full(len(times), one.group, np.int64), service.steps(domains, times)
-            for listed in service.pick(domains, groups, steps, times, service.settings.k):
+            for listed in service.pick(domains, groups, steps, times, service.settings.k).lists():
                 now = frozenset(listed)
                 changed = one.name in self.last and self.last[one.name] != now
                 self.n_changes[one.name] = self.n_changes.get(one.name, 0) + changed

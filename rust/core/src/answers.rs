@@ -7,12 +7,14 @@ use arrow_array::builder::{
     StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder, UInt32Builder, UInt64Builder,
 };
 use arrow_array::cast::AsArray;
-use arrow_array::types::{TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array};
+use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::{
+    Array, ArrayRef, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+};
 use arrow_schema::ArrowError;
 
 use crate::clients::Clients;
-use crate::link::UNKNOWN_ADDRESS;
+use crate::link::{Address, UNKNOWN_ADDRESS};
 use crate::message::{Message, Rdata, Record, Section};
 use crate::name;
 use crate::rdata;
@@ -175,10 +177,13 @@ fn rdata_text(message: &Message, record: &Record) -> String {
 /// Feed a batch of the answers table to a sink: rows with the same `response`, standing together
 /// in one batch, are one response. For saved answers, and for sources written in Python.
 ///
+/// Texts are plain or dictionaries; an entry of a dictionary is taken apart once, however many rows
+/// have it.
+///
 /// # Errors
 /// A sentence when a column is missing or of another type.
 pub fn import<S: Sink>(batch: &RecordBatch, sink: &mut S, report: &mut Report) -> Result<(), String> {
-    let rows = Rows::new(batch)?;
+    let mut rows = Rows::new(batch)?;
     let mut message = Message::default();
     let mut start = 0;
     while start < batch.num_rows() {
@@ -197,73 +202,189 @@ pub fn import<S: Sink>(batch: &RecordBatch, sink: &mut S, report: &mut Report) -
     Ok(())
 }
 
-/// The columns of an answers batch, as plain strings and numbers.
+/// A column of texts, or of numbers of texts.
+#[derive(Clone, Copy)]
+struct Texts<'a> {
+    keys: Option<&'a Int32Array>,
+    values: &'a StringArray,
+}
+
+impl<'a> Texts<'a> {
+    fn new(array: &'a ArrayRef) -> Option<Self> {
+        match array.as_dictionary_opt::<Int32Type>() {
+            Some(words) => Some(Texts { keys: Some(words.keys()), values: words.values().as_string_opt::<i32>()? }),
+            None => Some(Texts { keys: None, values: array.as_string_opt::<i32>()? }),
+        }
+    }
+
+    fn is_valid(&self, row: usize) -> bool {
+        self.keys.map_or_else(|| self.values.is_valid(row), |keys| keys.is_valid(row))
+    }
+
+    /// The place of a row's text among the values; None when its number is out of range.
+    fn place(&self, row: usize) -> Option<usize> {
+        let Some(keys) = self.keys else { return Some(row) };
+        usize::try_from(keys.value(row)).ok().filter(|place| *place < self.values.len())
+    }
+
+    fn value(&self, row: usize) -> Option<&'a str> {
+        self.place(row).map(|place| self.values.value(place))
+    }
+}
+
+/// A column of texts that stand for something, such as an address; the same for the same text.
+struct Codes<'a, T> {
+    texts: Texts<'a>,
+    read: fn(&str) -> Option<T>,
+    /// Of a dictionary, by place.
+    known: Vec<Option<T>>,
+}
+
+impl<'a, T: Copy> Codes<'a, T> {
+    fn new(texts: Texts<'a>, read: fn(&str) -> Option<T>) -> Self {
+        let entries = texts.keys.map(|_| texts.values.iter().map(|text| read(text?)).collect());
+        Codes { texts, read, known: entries.unwrap_or_default() }
+    }
+
+    fn get(&self, row: usize) -> Option<T> {
+        match self.texts.keys {
+            Some(_) => self.known[self.texts.place(row)?],
+            None => (self.read)(self.texts.value(row)?),
+        }
+    }
+
+    fn is_valid(&self, row: usize) -> bool {
+        self.texts.is_valid(row)
+    }
+}
+
+/// A column of domain names.
+struct Names<'a> {
+    texts: Texts<'a>,
+    /// Holds the entries of a dictionary.
+    wire: Message,
+    known: Vec<Option<u32>>,
+}
+
+impl<'a> Names<'a> {
+    fn new(texts: Texts<'a>) -> Self {
+        let mut wire = Message::default();
+        let entries = texts.keys.map(|_| texts.values.iter().map(|text| wire.add_name(text?).ok()).collect());
+        Names { texts, known: entries.unwrap_or_default(), wire }
+    }
+
+    fn add(&self, row: usize, message: &mut Message) -> Option<u32> {
+        match self.texts.keys {
+            Some(_) => Some(message.add_wire_name(self.wire.name(self.known[self.texts.place(row)?]?))),
+            None => message.add_name(self.texts.value(row)?).ok(),
+        }
+    }
+}
+
+/// The column of rdata, whose texts mean something only with their type.
+struct Rdatas<'a> {
+    texts: Texts<'a>,
+    wire: Message,
+    /// Of a dictionary, by place: type and rdata when it was last met.
+    known: Vec<Option<(u16, Rdata)>>,
+}
+
+impl<'a> Rdatas<'a> {
+    fn new(texts: Texts<'a>) -> Self {
+        let n = texts.keys.map_or(0, |_| texts.values.len());
+        Rdatas { texts, wire: Message::default(), known: vec![None; n] }
+    }
+
+    fn add(&mut self, row: usize, rdtype: u16, message: &mut Message) -> Option<Rdata> {
+        let place = self.texts.place(row)?;
+        let text = self.texts.values.value(place);
+        if self.texts.keys.is_none() {
+            return rdata_from_text(message, rdtype, text).ok();
+        }
+        let rdata = match self.known[place] {
+            Some((known, rdata)) if known == rdtype => rdata,
+            _ => rdata_from_text(&mut self.wire, rdtype, text).ok()?,
+        };
+        self.known[place] = Some((rdtype, rdata));
+        Some(match rdata {
+            Rdata::A(address) => Rdata::A(address),
+            Rdata::Name(index) => Rdata::Name(message.add_wire_name(self.wire.name(index))),
+            Rdata::Bytes(span) => Rdata::Bytes(message.add_bytes(self.wire.bytes(span))),
+            Rdata::Text(span) => Rdata::Text(message.add_bytes(self.wire.bytes(span))),
+        })
+    }
+}
+
+/// The columns of an answers batch.
 struct Rows<'a> {
     ts: &'a TimestampMicrosecondArray,
     response: &'a UInt64Array,
     ttl: &'a UInt32Array,
-    sensor: &'a StringArray,
-    client: &'a StringArray,
-    server: &'a StringArray,
-    vantage: &'a StringArray,
-    qname: &'a StringArray,
-    qtype: &'a StringArray,
-    rcode: &'a StringArray,
-    section: &'a StringArray,
-    owner: &'a StringArray,
-    rdtype: &'a StringArray,
-    rdata: &'a StringArray,
+    sensor: Texts<'a>,
+    client: Codes<'a, Address>,
+    server: Codes<'a, Address>,
+    vantage: Codes<'a, Vantage>,
+    qname: Names<'a>,
+    qtype: Codes<'a, u16>,
+    rcode: Codes<'a, u16>,
+    section: Codes<'a, Section>,
+    owner: Names<'a>,
+    rdtype: Codes<'a, u16>,
+    rdata: Rdatas<'a>,
 }
 
 impl<'a> Rows<'a> {
     fn new(batch: &'a RecordBatch) -> Result<Self, String> {
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("column {name} is missing"));
         let wrong = |name: &str| format!("column {name} has the wrong type");
-        let words = |name: &str| column(name)?.as_string_opt::<i32>().ok_or_else(|| wrong(name));
+        let texts = |name: &str| Texts::new(column(name)?).ok_or_else(|| wrong(name));
+        let section = |text: &str| Section::ALL.into_iter().find(|section| section.name() == text);
         Ok(Rows {
             ts: column("ts")?.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| wrong("ts"))?,
             response: column("response")?.as_primitive_opt::<UInt64Type>().ok_or_else(|| wrong("response"))?,
             ttl: column("ttl")?.as_primitive_opt::<UInt32Type>().ok_or_else(|| wrong("ttl"))?,
-            sensor: words("sensor")?,
-            client: words("client")?,
-            server: words("server")?,
-            vantage: words("vantage")?,
-            qname: words("qname")?,
-            qtype: words("qtype")?,
-            rcode: words("rcode")?,
-            section: words("section")?,
-            owner: words("owner")?,
-            rdtype: words("rdtype")?,
-            rdata: words("rdata")?,
+            sensor: texts("sensor")?,
+            client: Codes::new(texts("client")?, text::parse_address),
+            server: Codes::new(texts("server")?, text::parse_address),
+            vantage: Codes::new(texts("vantage")?, Vantage::from_name),
+            qname: Names::new(texts("qname")?),
+            qtype: Codes::new(texts("qtype")?, rdtype_code),
+            rcode: Codes::new(texts("rcode")?, rcode_code),
+            section: Codes::new(texts("section")?, section),
+            owner: Names::new(texts("owner")?),
+            rdtype: Codes::new(texts("rdtype")?, rdtype_code),
+            rdata: Rdatas::new(texts("rdata")?),
         })
     }
 
-    fn message(&self, rows: Range<usize>, message: &mut Message) -> Option<Seen<'a>> {
+    fn message(&mut self, rows: Range<usize>, message: &mut Message) -> Option<Seen<'a>> {
         let first = rows.start;
         message.clear();
         text::in_calendar(self.ts.value(first))?;
-        message.rcode = rcode_code(self.rcode.value(first))?;
-        if self.qname.is_valid(first) {
-            message.question =
-                Some((message.add_name(self.qname.value(first)).ok()?, rdtype_code(self.qtype.value(first))?));
+        message.rcode = self.rcode.get(first)?;
+        if self.qname.texts.is_valid(first) {
+            message.question = Some((self.qname.add(first, message)?, self.qtype.get(first)?));
         }
-        for row in rows.filter(|row| self.owner.is_valid(*row)) {
-            let section = Section::ALL.into_iter().find(|section| section.name() == self.section.value(row))?;
-            let owner = message.add_name(self.owner.value(row)).ok()?;
-            let rdtype = rdtype_code(self.rdtype.value(row))?;
-            let rdata = rdata_from_text(message, rdtype, self.rdata.value(row)).ok()?;
+        for row in rows {
+            if !self.owner.texts.is_valid(row) {
+                continue;
+            }
+            let section = self.section.get(row)?;
+            let owner = self.owner.add(row, message)?;
+            let rdtype = self.rdtype.get(row)?;
+            let rdata = self.rdata.add(row, rdtype, message)?;
             message.records.push(Record { section, owner, rdtype, ttl: self.ttl.value(row), rdata });
         }
-        let address = |column: &StringArray| match column.is_valid(first) {
-            true => text::parse_address(column.value(first)),
+        let address = |column: &Codes<'a, Address>| match column.is_valid(first) {
+            true => column.get(first),
             false => Some(UNKNOWN_ADDRESS),
         };
         Some(Seen {
             ts_us: self.ts.value(first),
-            client: address(self.client)?,
-            server: address(self.server)?,
-            vantage: Vantage::from_name(self.vantage.value(first))?,
-            sensor: self.sensor.is_valid(first).then(|| self.sensor.value(first)),
+            client: address(&self.client)?,
+            server: address(&self.server)?,
+            vantage: self.vantage.get(first)?,
+            sensor: if self.sensor.is_valid(first) { Some(self.sensor.value(first)?) } else { None },
         })
     }
 }

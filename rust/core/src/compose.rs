@@ -20,17 +20,24 @@ const POINTER_LIMIT: usize = 0x3FFF;
 pub enum Form {
     /// Records of a classic pcap file (µs, little-endian, Ethernet), without its header.
     Pcap,
-    /// Data frames of a Frame Streams file, without its control frames.
+    /// Data frames of a Frame Streams file, without its control frames: as a resolver logs them.
     Dnstap,
+    /// The same as an authoritative server logs what it answers.
+    DnstapServer,
     /// Rows of Zeek's tab-separated log, without its header.
     Zeek,
 }
 
 impl Form {
     pub fn from_name(name: &str) -> Option<Self> {
-        [("pcap", Form::Pcap), ("dnstap", Form::Dnstap), ("zeek", Form::Zeek)]
-            .into_iter()
-            .find_map(|(known, form)| (known == name).then_some(form))
+        [
+            ("pcap", Form::Pcap),
+            ("dnstap", Form::Dnstap),
+            ("dnstap_server", Form::DnstapServer),
+            ("zeek", Form::Zeek),
+        ]
+        .into_iter()
+        .find_map(|(known, form)| (known == name).then_some(form))
     }
 }
 
@@ -58,7 +65,7 @@ impl Sink for Composer {
                 self.compose(message, seen);
                 self.pcap_record(seen);
             }
-            Form::Dnstap => {
+            Form::Dnstap | Form::DnstapServer => {
                 self.compose(message, seen);
                 self.dnstap_frame(seen);
             }
@@ -187,9 +194,13 @@ impl Composer {
         self.out.extend(&self.frame);
     }
 
-    /// One dnstap message; the vantage says of which kind.
+    /// One dnstap message; form and vantage say of which kind.
     fn dnstap_frame(&mut self, seen: &Seen<'_>) {
-        let kind = if seen.vantage == Vantage::Upstream { 4 } else { 6 };
+        let kind = match (self.form, seen.vantage) {
+            (Form::DnstapServer, _) => 2, // AUTH_RESPONSE
+            (_, Vantage::Upstream) => 4,  // RESOLVER_RESPONSE
+            _ => 6,                       // CLIENT_RESPONSE
+        };
         let v4 = text::is_ipv4(&seen.client);
         self.frame.clear();
         let message = &mut self.frame;

@@ -144,6 +144,13 @@ impl Message {
         Ok(self.close_name(start))
     }
 
+    /// Add a name in lower-case wire form, as [`Message::name`] gives it.
+    pub fn add_wire_name(&mut self, wire: &[u8]) -> u32 {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(wire);
+        self.close_name(start)
+    }
+
     /// Add canonical rdata bytes: for sources that are not wire format.
     pub fn add_bytes(&mut self, bytes: &[u8]) -> Span {
         let start = self.arena.len();

@@ -440,7 +440,7 @@ fn agents_of<'py>(
 #[pyo3(name = "compose")]
 fn composed<'py>(py: Python<'py>, batch: Batch, form: &str) -> PyResult<Bound<'py, PyBytes>> {
     let form = compose::Form::from_name(form)
-        .ok_or_else(|| PyValueError::new_err(format!("form is pcap, dnstap or zeek, not {form:?}")))?;
+        .ok_or_else(|| PyValueError::new_err(format!("form is pcap, dnstap, dnstap_server or zeek, not {form:?}")))?;
     let mut composer = compose::Composer::new(form);
     let mut report = report::Report::default();
     py.detach(|| answers::import(&batch.0, &mut composer, &mut report)).map_err(PyValueError::new_err)?;

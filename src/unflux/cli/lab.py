@@ -63,6 +63,14 @@ def synthesise(
             "--format", help="parquet, pcap, dnstap, zeek, cof; several times. Default: parquet."
         ),
     ] = None,
+    taps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tap",
+            help="clients, upstream, tld: where is captured; several times. Default: the "
+            "scenario's own, clients and upstream.",
+        ),
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="train, validation or test: other networks, another week.")
     ] = None,
@@ -71,7 +79,7 @@ def synthesise(
     if hours is not None and not 0 < hours <= scenarios.LIMITS["hours"][1]:
         raise typer.BadParameter(f"--hours is above 0 and at most {scenarios.LIMITS['hours'][1]}")
     with common.clean_end():
-        drawn = scenarios.load(scenario, seed=seed, hours=hours, split=split)
+        drawn = scenarios.load(scenario, seed=seed, hours=hours, split=split, taps=taps or ())
         with Progress(
             TextColumn("playing"), BarColumn(), TextColumn("{task.completed:.1f} h"),
             TimeRemainingColumn(), console=common.errors, disable=not sys.stderr.isatty(),

@@ -21,6 +21,7 @@ import numpy as np
 
 from unflux.lab.live.clock import Clock
 from unflux.lab.model import plan
+from unflux.lab.model.plan import ROOT_SERVER, SINKHOLE, TLD_SERVER
 from unflux.lab.model.store import ADDITIONAL, ANSWER, AUTHORITY
 from unflux.lab.model.world import (
     ADDRESSES,
@@ -31,11 +32,6 @@ from unflux.lab.model.world import (
     World,
 )
 
-ROOT_SERVER = plan.INFRASTRUCTURE + 1
-TLD_SERVER = plan.INFRASTRUCTURE + 53
-"""One host serves all top-level domains, as on the virtual clock."""
-SINKHOLE = plan.INFRASTRUCTURE + (1 << 13) + 8_170
-"""Where defenders send a seized domain: a harmless server of their own."""
 TLD_TTL_S = 172_800
 KEPT_S = 0.1
 """Wall seconds for which an answer is given again without asking the model."""
@@ -248,13 +244,9 @@ class Authority:
         wanted = dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rdtype))
         for unit in self.units.get(name, ()):
             kind = self.kinds[unit]
-            if kind == ALIAS or (kind == ADDRESSES and self._rdtype_of(unit) == wanted):
+            if kind == ALIAS or (kind == ADDRESSES and self.world.rdtype_of(unit) == wanted):
                 return self._fetch(unit, now_s)
         return None
-
-    def _rdtype_of(self, unit: int) -> str:
-        rdtype = self.world.services[int(self.world.unit_service[unit])].settings.rdtype
-        return "A" if rdtype == "HTTPS" and self.world.unit_target[unit] == -1 else rdtype
 
     def _fetch(self, unit: int, now_s: float) -> int:
         """The version of a unit; for a moment the one before, where only the clock changes it."""

@@ -17,10 +17,10 @@ import dns.exception
 import dns.flags
 import dns.message
 
-from unflux.lab.live.authority import SINKHOLE, Authority
+from unflux.lab.live.authority import Authority
 from unflux.lab.live.roles import Network, Roles
 from unflux.lab.live.sockets import WildcardUdp, number_of, wildcard_tcp
-from unflux.lab.model.plan import canonical, is_v6, of_family, text_of
+from unflux.lab.model.plan import SINKHOLE, canonical, is_v6, of_family, text_of
 
 MAX_PENDING = 4_096
 """Forwarded questions that wait for the mothership; more are dropped, as a small device would."""

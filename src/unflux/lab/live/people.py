@@ -13,7 +13,7 @@ from collections import Counter, deque
 from unflux.lab.live.stage import Stage
 from unflux.lab.live.web import fetch
 from unflux.lab.model.hashing import uniform_one
-from unflux.lab.synth.demand import CLIENTS_FROM
+from unflux.lab.model.plan import CLIENTS_FROM
 
 MAX_AT_ONCE = 256
 """Visits under way; more are skipped and counted: the machine is too slow for that speed."""
@@ -53,18 +53,19 @@ class People:
 
     async def _visit(self, client: int, question: int, is_poll: bool) -> None:
         stage = self.stage
-        named_number, _, rdtype_number = stage.world.questions[question]
+        named_number, unit, rdtype_number = stage.world.questions[question]
         named = stage.world.named[named_number]
+        qname = stage.world.names.texts[int(stage.world.unit_owner[unit])]
         rdtype = stage.world.rdtypes.texts[rdtype_number]
         at_s = time.time()
-        answer = await stage.stub.resolve(named.name, client, rdtype)
+        answer = await stage.stub.resolve(qname, client, rdtype)
         self.counts["polls" if is_poll else "visits"] += 1
         self.counts[answer.rcode] += 1
         is_flux = named.service in self.outcomes
         chance = uniform_one(stage.scenario.seed, 401, self.counts["visits"])
         if rdtype != stage.world.services[named.service].settings.rdtype:
             return
-        if rdtype == "HTTPS" or not (is_flux or chance < OTHER_WEB_SHARE):
+        if rdtype in ("HTTPS", "MX") or not (is_flux or chance < OTHER_WEB_SHARE):
             return
         came = False
         if answer.addresses:

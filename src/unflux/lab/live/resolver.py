@@ -10,9 +10,7 @@ from pathlib import Path
 
 from unflux.errors import Unavailable, UnfluxError
 from unflux.lab.live import namespace
-from unflux.lab.live.authority import ROOT_SERVER
-from unflux.lab.model.plan import LAB_V4, LAB_V6, text_of, twin
-from unflux.lab.synth.play import RESOLVERS_FROM
+from unflux.lab.model.plan import LAB_V4, LAB_V6, RESOLVERS_FROM, ROOT_SERVER, text_of, twin
 
 RESOLVER = RESOLVERS_FROM
 """Its address: clients ask it, and it asks from there."""

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from unflux.lab.live.authority import ROOT_SERVER, SINKHOLE, TLD_SERVER, Authority
-from unflux.lab.model import plan
+from unflux.lab.live.authority import Authority
+from unflux.lab.model.plan import ROOT_SERVER, SINKHOLE, TLD_SERVER
 from unflux.lab.model.world import World
 from unflux.lab.scenarios import Scenario
-from unflux.lab.synth.truth import Events
-
-BACK_ENDS_FROM = plan.INFRASTRUCTURE + (1 << 13) + 8_000
-"""Content servers behind a mothership beyond its own; a hundred addresses are there."""
 
 
 @dataclass(slots=True)
@@ -30,9 +26,7 @@ class Network:
 class Roles:
     """The address book of the running lab; the play renews the agents, take-downs take away."""
 
-    def __init__(
-        self, scenario: Scenario, world: World, authority: Authority, events: Events
-    ) -> None:
+    def __init__(self, scenario: Scenario, world: World, authority: Authority) -> None:
         self.world, self.authority = world, authority
         self.down: set[int] = set()
         """Hosts that were taken down: silent for DNS, closed for HTTP."""
@@ -44,20 +38,16 @@ class Roles:
         """Address → (service, sub-network) for which it relays."""
         self._held: dict[tuple[int, int], set[int]] = {}
         self.service_of_name = {one.name.removesuffix("."): one.service for one in world.named}
-        self._place_networks(scenario, events)
+        self._place_networks(scenario)
         self._place_zones()
 
-    def _place_networks(self, scenario: Scenario, events: Events) -> None:
+    def _place_networks(self, scenario: Scenario) -> None:
         for number, (name, _, settings) in enumerate(scenario.services):
             if not settings.flux:
                 continue
-            first = events.mothership(number)
-            more = [
-                BACK_ENDS_FROM + (number * 7 + place) % 100
-                for place in range(settings.back_ends - 1)
-            ]
-            self.networks[number] = Network(number, name, first, [first, *more])
-            self.all_back_ends[number] = [first, *more]
+            hidden = self.world.hidden[number]
+            self.networks[number] = Network(number, name, hidden[0], list(hidden))
+            self.all_back_ends[number] = list(hidden)
 
     def _place_zones(self) -> None:
         """Fixed name servers by address; behind agents, the mothership serves the zone."""

@@ -24,10 +24,10 @@ from unflux.lab.live.stub import Stub
 from unflux.lab.live.tls import TlsServers
 from unflux.lab.live.web import WebServers
 from unflux.lab.model import plan
-from unflux.lab.model.plan import text_of
+from unflux.lab.model.plan import CLIENTS_FROM, text_of
 from unflux.lab.model.world import World
 from unflux.lab.scenarios import Scenario
-from unflux.lab.synth.demand import CLIENTS_FROM, Demand
+from unflux.lab.synth.demand import Demand
 from unflux.lab.synth.truth import Events
 
 TICK_S = 0.1
@@ -73,7 +73,6 @@ class Stage:
         self.scenario, self.options = scenario, options
         services = [(name, settings) for name, _, settings in scenario.services]
         self.world = World(services, scenario.seed, scenario.start_s, suffixes=suffixes)
-        self.world.held_name_servers = {}
         if len(self.world.zone_name) > MAX_ZONES:
             raise UnfluxError(
                 f"the scenario has {len(self.world.zone_name)} zones, a live lab at most "
@@ -83,7 +82,7 @@ class Stage:
         self.clock = Clock(options.speed, scenario.start_s, time.time())
         self.events = Events(scenario, self.world, self.demand, self.clock.wall_s)
         self.authority = Authority(self.world, self.clock)
-        self.roles = Roles(scenario, self.world, self.authority, self.events)
+        self.roles = Roles(scenario, self.world, self.authority)
         self.dns = DnsServers(self.authority, self.roles, self.now)
         self.web = WebServers(self.roles)
         self.tls = TlsServers(self.roles, self.web, options.runtime)

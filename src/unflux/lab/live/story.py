@@ -16,8 +16,7 @@ import dns.rcode
 import dns.rdatatype
 
 from unflux.errors import UnfluxError
-from unflux.lab.live.authority import ROOT_SERVER, TLD_SERVER
-from unflux.lab.model.plan import text_of
+from unflux.lab.model.plan import ROOT_SERVER, TLD_SERVER, text_of
 
 if TYPE_CHECKING:
     from unflux.lab.live.walk import Visit

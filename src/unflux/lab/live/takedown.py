@@ -13,8 +13,7 @@ from unflux.lab.live.roles import Network
 from unflux.lab.live.sockets import number_of
 from unflux.lab.live.stage import Stage
 from unflux.lab.live.web import fetch
-from unflux.lab.model.plan import text_of
-from unflux.lab.synth.demand import CLIENTS_FROM
+from unflux.lab.model.plan import CLIENTS_FROM, text_of
 
 PROBE_EVERY_S = 0.1
 PROBE_TIMEOUT_S = 1.0

@@ -12,11 +12,19 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from unflux.lab.model.store import rows_of
+
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 
-Fetch = Callable[[I64, F64], tuple[I64, I64]]
-"""(units, times) → (versions, seconds to keep each): asks the authoritative side."""
+Fetch = Callable[[I64, F64], I64]
+"""(units, times) → versions: asks the authoritative side."""
+Keep = Callable[[I64, F64], F64]
+"""(units, times) → seconds for which what is fetched then may be kept."""
+
+
+_NOT_YET = -2
+"""This minus n: the version that the n-th query fetches."""
 
 
 class Caches:
@@ -29,15 +37,16 @@ class Caches:
         self.until_s = np.full(n_resolvers * n_units, -1.0)
 
     def answer(
-        self, resolvers: I64, units: I64, times: F64, fetch: Fetch
+        self, resolvers: I64, units: I64, times: F64, fetch: Fetch, keep_s: Keep
     ) -> tuple[I64, F64, npt.NDArray[np.bool_]]:
-        """Answer queries (in any order): version, time at which it was fetched, fetched just now?
+        """Answer queries, by time: version, time at which it was fetched, fetched just now?
 
-        Time in one cell (resolver, unit) never runs backwards between calls.
+        What is fetched is settled first, by TTLs alone, and then fetched all at once. Time in one
+        cell (resolver, unit) never runs backwards between calls.
         """
-        cells = resolvers * self.n_units + units
-        order = np.lexsort((times, cells))
-        cells, times_in_order = cells[order], times[order]
+        cells = (resolvers * self.n_units + units).astype(np.int32)
+        order = np.argsort(cells, kind="stable")
+        cells, times = cells[order], times[order]
         versions = np.full(len(order), -1, np.int64)
         fetched = np.zeros(len(order))
         missed = np.zeros(len(order), bool)
@@ -48,9 +57,9 @@ class Caches:
         while len(active):
             cell = cells[starts[active]]
             # Serve what is cached up to its end …
-            stop = _first_at_or_after(times_in_order, at[active], ends[active], self.until_s[cell])
+            stop = _first_at_or_after(times, at[active], ends[active], self.until_s[cell])
             spans = stop - at[active]
-            rows = _spans(at[active], spans)
+            rows = rows_of(at[active], spans)
             versions[rows] = np.repeat(self.version[cell], spans)
             fetched[rows] = np.repeat(self.fetched_s[cell], spans)
             # … and fetch for the first query behind it.
@@ -58,28 +67,34 @@ class Caches:
             active, stop, cell = active[waiting], stop[waiting], cell[waiting]
             if not len(active):
                 break
-            now = times_in_order[stop]
-            found, keep_s = fetch(cell % self.n_units, now)
-            versions[stop], fetched[stop], missed[stop] = found, now, True
-            self.version[cell], self.fetched_s[cell] = found, now
-            self.until_s[cell] = np.where(keep_s > 0, now + keep_s, -1.0)
+            now = times[stop]
+            kept_s = keep_s(cell % self.n_units, now)
+            versions[stop], fetched[stop], missed[stop] = _NOT_YET - stop, now, True
+            self.version[cell], self.fetched_s[cell] = _NOT_YET - stop, now
+            self.until_s[cell] = np.where(kept_s > 0, now + kept_s, -1.0)
             at[active] = stop + 1
             active = active[at[active] < ends[active]]
+        self._settle(cells, times, versions, np.flatnonzero(missed), fetch)
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         return versions[back], fetched[back], missed[back]
 
+    def _settle(
+        self, cells: npt.NDArray[np.int32], times: F64, versions: I64, missed: I64, fetch: Fetch
+    ) -> None:
+        """Fetch, and put the versions where their places were kept."""
+        found = np.zeros(len(versions), np.int64)
+        found[missed] = fetch(cells[missed].astype(np.int64) % self.n_units, times[missed])
+        open_rows = np.flatnonzero(versions <= _NOT_YET)
+        versions[open_rows] = found[_NOT_YET - versions[open_rows]]
+        asked = cells[missed]
+        held = self.version[asked]
+        is_open = held <= _NOT_YET
+        self.version[asked[is_open]] = found[_NOT_YET - held[is_open]]
+
     def held(self, now_s: float) -> npt.NDArray[np.int64]:
         """Cells whose answer may still be served at `now_s`."""
         return np.flatnonzero(self.until_s > now_s)
-
-
-def _spans(first: I64, length: I64) -> I64:
-    """Indices of several spans, one after the other."""
-    if not len(first):
-        return np.zeros(0, np.int64)
-    ends = np.cumsum(length)
-    return np.repeat(first - (ends - length), length) + np.arange(ends[-1])
 
 
 def _first_at_or_after(times: F64, low: I64, high: I64, limit: F64) -> I64:

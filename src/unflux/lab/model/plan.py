@@ -36,7 +36,18 @@ COUNTRIES = ("US", "RO", "RU", "PL", "HK", "DE", "UA", "BR", "KR", "MX", "BG", "
 KINDS = {"access": (140, 1160), "hosting": (40, 380), "cdn": (6, 120), "cloud": (4, 124)}
 """Number of ASes and of prefixes per kind; what is left is the lab's own infrastructure."""
 INFRASTRUCTURE = int(ip_address("198.19.192.0"))
-"""From here on: name servers, resolvers, clients and motherships; one AS of its own."""
+"""From here on, one AS of its own: 8,192 addresses for fixed servers, and as many for hosts."""
+ROOT_SERVER, TLD_SERVER = INFRASTRUCTURE + 1, INFRASTRUCTURE + 53
+"""One host serves all top-level domains."""
+N_RESERVED, N_SERVERS = 64, 1 << 13
+"""Fixed servers are drawn from the 8,192 addresses, but not from the first 64."""
+CLIENTS_FROM = INFRASTRUCTURE + N_SERVERS
+"""Hosts: clients count upwards from here; resolvers, the sinkhole and hidden servers are at the
+end, those from the end downwards."""
+N_HOSTS, N_RESOLVERS = 1 << 13, 64
+RESOLVERS_FROM = CLIENTS_FROM + N_HOSTS - N_RESOLVERS
+SINKHOLE = RESOLVERS_FROM - 1
+"""Where defenders send a seized domain: a harmless server of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,22 @@ class AutonomousSystem:
     """First addresses of its prefixes of `PREFIX_SIZE`."""
     v6: int
     """First address of its IPv6 /48."""
+
+
+def hidden_servers(back_ends: dict[int, int]) -> dict[int, list[int]]:
+    """Addresses of motherships and further back ends, by service: no answer ever holds them.
+
+    `back_ends` says how many each flux network has, its mothership included.
+    """
+    if hosts_left(0, sum(back_ends.values())) < 0:
+        raise ValueError(f"hidden servers have {SINKHOLE - CLIENTS_FROM} addresses at most")
+    free = iter(range(SINKHOLE - 1, CLIENTS_FROM - 1, -1))
+    return {number: [next(free) for _ in range(n)] for number, n in back_ends.items()}
+
+
+def hosts_left(n_clients: int, n_hidden: int) -> int:
+    """How many addresses for hosts nobody has; below 0, the plan does not hold them all."""
+    return SINKHOLE - CLIENTS_FROM - n_clients - n_hidden
 
 
 @functools.cache

@@ -61,6 +61,14 @@ class Population:
         self.leaves_at = np.full(n, NEVER)
         self.members: I64 = np.zeros(0, np.int64)
         self.last_s: float | None = None
+        self._evening = uniform(seed, 4, np.arange(n_systems))
+        """When the day of each AS is at its height, as a share of a day."""
+        self._systems = np.zeros(n, np.int32)
+        self._wakes = np.zeros(n)
+        """The AS of the host in each place, and when it goes online, as a share of a day."""
+        self._renewals = uniform(seed, 7, np.arange(n))
+        """When in its lease each place is at the epoch, as a share of the lease."""
+        self._settle(np.arange(n))
 
     def _choose_systems(self) -> list[AutonomousSystem]:
         candidates = of_kind(*self.habits.kinds)
@@ -74,14 +82,16 @@ class Population:
     def advance(self, now_s: float) -> None:
         """Let time pass until `now_s`: hosts leave and are replaced, the live list is renewed."""
         habits = self.habits
-        places = np.arange(habits.size)
         if habits.lifetime_h and self.last_s is None:
-            self.leaves_at = now_s + self._lifetimes(places)
+            self.leaves_at = now_s + self._lifetimes(np.arange(habits.size))
         elif habits.lifetime_h:
-            gone = np.flatnonzero(self.leaves_at <= now_s)
-            self.born[gone] += 1
-            self.leaves_at[gone] = now_s + self._lifetimes(gone)
-            self.members = self.members[~np.isin(self.members, gone)]
+            is_gone = self.leaves_at <= now_s
+            gone = np.flatnonzero(is_gone)
+            if len(gone):
+                self.members = self.members[~is_gone[self.members]]
+                self.born[gone] += 1
+                self.leaves_at[gone] = now_s + self._lifetimes(gone)
+                self._settle(gone)
         elapsed_s = 0.0 if self.last_s is None else now_s - self.last_s
         self.last_s = now_s
         self._renew_list(now_s, elapsed_s)
@@ -106,38 +116,47 @@ class Population:
         missing = min(self.habits.list_size, self.habits.size) - len(self.members)
         if missing <= 0:
             return
-        free = online.copy()
-        free[self.members] = False
-        if free.sum() - len(resting) >= missing:
-            free[resting] = False
-        candidates = np.flatnonzero(free)
-        order = np.argsort(mix(self.seed, 3, candidates, int(now_s)), kind="stable")
-        self.members = np.concatenate([self.members, candidates[order[:missing]]])
+        online[self.members] = False  # what is left of them are free
+        n_free = np.count_nonzero(online)
+        if n_free - len(resting) >= missing:
+            online[resting] = False
+        candidates = np.flatnonzero(online)
+        chance = mix(self.seed, 3, candidates, int(now_s))
+        if missing < len(candidates):  # sorting all of them would cost most of a tick
+            best = np.argpartition(chance, missing)[:missing]
+            candidates, chance = candidates[best], chance[best]
+        order = np.argsort(chance, kind="stable")
+        self.members = np.concatenate([self.members, candidates[order]])
 
     def online(self, now_s: float) -> npt.NDArray[np.bool_]:
         """Who is up: the share `uptime` of the day, around the evening of where the host is."""
         if self.habits.uptime >= 1:
             return np.ones(self.habits.size, bool)
-        places = np.arange(self.habits.size)
-        evening = uniform(self.seed, 4, self._system_of(places))  # by AS: one time zone each
-        jitter = (uniform(self.seed, 5, places, self.born) - 0.5) * 0.3
-        phase = np.abs((now_s / DAY_S - evening - jitter + 0.5) % 1 - 0.5) * 2  # 0: in the middle
-        return np.asarray(phase < self.habits.uptime)
+        awake = np.float64(now_s / DAY_S % 1) - self._wakes
+        awake += awake < 0
+        return np.asarray(awake < self.habits.uptime)
 
-    def _system_of(self, places: I64) -> I64:
-        """The AS of each host: a Zipf-like draw (same botnet, same reach for all of them)."""
-        chance = uniform(self.seed, 6, places, self.born[places])
-        return np.minimum(np.searchsorted(self._reach, chance), len(self.systems) - 1)
+    def _settle(self, places: I64) -> None:
+        """Find the AS and the day of new hosts.
+
+        The AS is a Zipf-like draw (same botnet, same reach for all of them); all hosts of an AS
+        are in one time zone, more or less.
+        """
+        born = self.born[places]
+        chance = uniform(self.seed, 6, places, born)
+        systems = np.minimum(np.searchsorted(self._reach, chance), len(self.systems) - 1)
+        self._systems[places] = systems
+        jitter = (uniform(self.seed, 5, places, born) - 0.5) * 0.3
+        self._wakes[places] = (self._evening[systems] + jitter - self.habits.uptime / 2) % 1
 
     def addresses(self, places: I64, now_s: float) -> list[int]:
         """The address that each host has now, as a number."""
         habits = self.habits
         lease = np.zeros(len(places), np.int64)
         if habits.lease_h:
-            offset = uniform(self.seed, 7, places) * habits.lease_h * 3600
-            lease = ((now_s + offset) // (habits.lease_h * 3600)).astype(np.int64)
+            lease = (now_s / (habits.lease_h * 3600) + self._renewals[places]).astype(np.int64)
         numbers = below(1 << 30, self.seed, 8, places, self.born[places], lease)
-        systems = self._system_of(places)
+        systems = self._systems[places]
         if habits.v6:
             return [
                 self.systems[system].v6 + int(number)

@@ -6,17 +6,20 @@ out of a list looks alike, and only *which* list, how it changes and how it is s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from unflux.lab.model.hashing import below, below_one, mix, mix_one, uniform, uniform_one
 from unflux.lab.model.population import Habits, Population
+from unflux.lab.model.store import rows_of
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
+Addresses = npt.NDArray[Any]
+"""Addresses as numbers: 64 bits where they are IPv4, Python integers where they are IPv6."""
 MAX_EXHAUSTIVE = 96
 """Live lists up to this long are shuffled whole; from longer ones places are drawn."""
 
@@ -107,6 +110,32 @@ class Group:
     """The last tick that came by the clock; others come from `Service.drop`."""
 
 
+class Picked(NamedTuple):
+    """Addresses of several answers."""
+
+    counts: I64
+    """How many each has."""
+    addresses: Addresses
+    """Those of all answers, one after the other."""
+
+    def lists(self) -> list[list[int]]:
+        """The addresses of each answer."""
+        ends = np.cumsum(self.counts)
+        every = self.addresses.tolist()
+        rows = zip((ends - self.counts).tolist(), ends.tolist(), strict=True)
+        return [every[start:end] for start, end in rows]
+
+
+class Book(NamedTuple):
+    """All lists of a service at hand, one after the other, so that many are read at once."""
+
+    addresses: Addresses
+    start: I64
+    length: I64
+    first: list[int]
+    """By sub-network: the number of its very first list; those of its ticks follow."""
+
+
 class Service:
     """One operator with its hosts: advanced slice by slice, asked for its answers in between."""
 
@@ -118,6 +147,7 @@ class Service:
         ]
         self.takedowns: list[tuple[float, int]] = []
         """(time, address) of the hosts taken down in the slice at hand."""
+        self._book: Book | None = None
 
     def _habits(self) -> Habits:
         one = self.settings
@@ -157,6 +187,7 @@ class Service:
                 self._tick(number, group, float(tick))
             if len(ticks):
                 group.regular_s = float(ticks[-1])
+            self._book = None
             group.ticks = np.concatenate([group.ticks, ticks])
             old = max(int(np.searchsorted(group.ticks, needed_s, side="right")) - 1, 0)
             group.ticks, group.lists = group.ticks[old:], group.lists[old:]
@@ -194,6 +225,7 @@ class Service:
         dead = [place for place, address in enumerate(held) if address in addresses]
         people.remove(people.members[dead])
         people.advance(now_s)
+        self._book = None
         group.ticks = np.append(group.ticks, now_s)
         group.lists.append(people.addresses(people.members, now_s))
         return group.lists[-1]
@@ -233,17 +265,20 @@ class Service:
             return times
         return steps * one.rotation_s - uniform(self.seed, 103, domains) * one.rotation_s
 
-    def step_starts(self, domain: int, from_s: float, to_s: float) -> Iterator[float]:
-        """When in a slice a domain's addresses change by the clock."""
+    def step_starts(self, domains: I64, from_s: float, to_s: float) -> tuple[I64, F64]:
+        """When in a slice the addresses of domains change by the clock: (domains, times)."""
         one = self.settings
         if one.selection == "fixed" or one.rotation_s <= 0:
-            return
-        phase = uniform_one(self.seed, 103, domain) * one.rotation_s
-        first = np.ceil((from_s + phase) / one.rotation_s)
-        for step in np.arange(first, (to_s + phase) / one.rotation_s):
-            yield float(step * one.rotation_s - phase)
+            return domains[:0], np.zeros(0)
+        phases = uniform(self.seed, 103, domains) * one.rotation_s
+        first = np.ceil((from_s + phases) / one.rotation_s).astype(np.int64)
+        after = np.ceil((to_s + phases) / one.rotation_s).astype(np.int64)
+        counts = np.maximum(after - first, 0)
+        steps = rows_of(first, counts)
+        times = steps * one.rotation_s - np.repeat(phases, counts)
+        return np.repeat(domains, counts), times.astype(np.float64, copy=False)
 
-    def pick(self, domains: I64, groups: I64, steps: I64, times: F64, k: int) -> list[list[int]]:
+    def pick(self, domains: I64, groups: I64, steps: I64, times: F64, k: int) -> Picked:
         """The addresses of each answer: at most `k`, each once.
 
         They are chosen when their step begins and stay until it ends, whoever asks in between.
@@ -251,48 +286,62 @@ class Service:
         one = self.settings
         if one.selection == "slide" and one.step:
             return self._slide(domains, groups, steps, times, k)
-        starts = self.starts(domains, steps, times)
-        found: list[list[int]] = [[]] * len(domains)
-        for group in np.unique(groups):
-            mine = np.flatnonzero(groups == group)
-            ticks = self._ticks(int(group), starts[mine])
-            for tick in np.unique(ticks):
-                rows = mine[ticks == tick]
-                live = self._list(int(group), int(tick))
-                picked = self._pick_of(live, domains[rows], steps[rows], k)
-                for row, places in zip(rows.tolist(), picked, strict=True):
-                    found[row] = [live[place] for place in places]
-        return found
+        lists = self._lists_at(groups, self.starts(domains, steps, times))
+        book = self._read_book()
+        lengths = book.length[lists]
+        places = np.full((len(domains), k), -1, np.int64)
+        for length in np.unique(lengths).tolist():
+            mine = np.flatnonzero(lengths == length)
+            found = self._pick_of(length, domains[mine], steps[mine], k)
+            places[mine, : found.shape[1]] = found
+        is_there = places >= 0
+        at = (book.start[lists][:, None] + places)[is_there]
+        return Picked(np.count_nonzero(is_there, axis=1), book.addresses[at])
 
-    def _ticks(self, group: int, times: F64) -> I64:
-        """Which list of a sub-network was the last one before each time; -1: the very first."""
+    def _read_book(self) -> Book:
+        if self._book is None:
+            lists: list[list[int]] = []
+            first: list[int] = []
+            for group in self.groups:
+                first.append(len(lists))
+                lists += [group.first, *group.lists]
+            length = np.array([len(one) for one in lists], np.int64)
+            kind = object if self.settings.rdtype == "AAAA" else np.int64
+            every = [address for one in lists for address in one]
+            self._book = Book(np.array(every, kind), np.cumsum(length) - length, length, first)
+        return self._book
+
+    def _lists_at(self, groups: I64, times: F64) -> I64:
+        """The number in the book of the list that each sub-network had at each time."""
+        first = np.array(self._read_book().first, np.int64)[groups]
         if self.settings.selection == "fixed":
-            return np.full(len(times), -1, np.int64)
-        ticks = np.searchsorted(self.groups[group].ticks, times, side="right") - 1
-        return np.maximum(ticks, 0).astype(np.int64)
+            return first
+        for number, group in enumerate(self.groups):
+            mine = slice(None) if len(self.groups) == 1 else np.flatnonzero(groups == number)
+            ticks = np.searchsorted(group.ticks, times[mine], side="right")
+            first[mine] += np.maximum(ticks, 1)
+        return first
 
-    def _list(self, group: int, tick: int) -> list[int]:
-        one = self.groups[group]
-        return one.first if tick < 0 else one.lists[tick]
-
-    def _pick_of(self, live: list[int], domains: I64, steps: I64, k: int) -> list[list[int]]:
-        """Places in one live list, for each answer."""
-        n = len(live)
+    def _pick_of(self, n: int, domains: I64, steps: I64, k: int) -> I64:
+        """Places in a list of `n`, for each answer one row; -1 where it has no more."""
         selection = self.settings.selection
         if not n or (selection == "fixed" and n <= k):
-            return [list(range(n))] * len(domains)
+            return np.broadcast_to(np.arange(n), (len(domains), n))
         if selection == "slide":  # without a step: a host of its own for each domain
             drawn = below(n, self.seed, 106, domains[:, None], np.arange(k))
         elif n <= MAX_EXHAUSTIVE:
-            order = mix(self.seed, 105, domains[:, None], steps[:, None], np.arange(n))
-            places: list[list[int]] = np.argsort(order, axis=1, kind="stable")[:, :k].tolist()
-            return places
+            chance = mix(self.seed, 105, domains[:, None], steps[:, None], np.arange(n))
+            if k < n:
+                best = np.argpartition(chance, k, axis=1)[:, :k]
+                order = np.argsort(np.take_along_axis(chance, best, axis=1), axis=1)
+                return np.take_along_axis(best, order, axis=1)
+            return np.argsort(chance, axis=1)
         else:
-            slots = np.arange(max(2 * k, 8))
+            slots = np.arange(1 if k == 1 else max(2 * k, 8))
             drawn = below(n, self.seed, 104, domains[:, None], steps[:, None], slots)
-        return [list(dict.fromkeys(row))[:k] for row in drawn.tolist()]
+        return first_distinct(drawn, k)
 
-    def _slide(self, domains: I64, groups: I64, steps: I64, times: F64, k: int) -> list[list[int]]:
+    def _slide(self, domains: I64, groups: I64, steps: I64, times: F64, k: int) -> Picked:
         """A window over an endless row of hosts: `step` of the `k` are new each time.
 
         A host is chosen when the window reaches it, out of the list of that time.
@@ -300,19 +349,34 @@ class Service:
         width = self.settings.step
         slots = steps[:, None] * width + np.arange(k)
         entered = np.minimum(-((k - 1 - slots) // width), steps[:, None])
-        shape = slots.shape
-        since = self.starts(np.repeat(domains, k), entered.ravel(), np.repeat(times, k)).reshape(
-            shape
-        )
-        chance = mix(self.seed, 106, domains[:, None], slots).astype(object)
-        found = []
-        for row in range(len(domains)):
-            group = int(groups[row])
-            hosts = []
-            for tick, number in zip(
-                self._ticks(group, since[row]).tolist(), chance[row], strict=True
-            ):
-                live = self._list(group, tick)
-                hosts.append(live[number % len(live)])
-            found.append(list(dict.fromkeys(hosts)))
-        return found
+        since = self.starts(np.repeat(domains, k), entered.ravel(), np.repeat(times, k))
+        lists = self._lists_at(np.repeat(groups, k), since)
+        chance = mix(self.seed, 106, domains[:, None], slots).ravel()
+        book = self._read_book()
+        length = book.length[lists]
+        places = (chance % np.maximum(length, 1).astype(np.uint64)).astype(np.int64)
+        at = np.where(length > 0, book.start[lists] + places, -1).reshape(slots.shape)
+        # The same address in another list is the same host.
+        hosts = np.append(book.addresses, -1)[at]
+        is_new = is_first(hosts) & (at >= 0)
+        return Picked(np.count_nonzero(is_new, axis=1), hosts[is_new])
+
+
+def is_first(rows: Addresses) -> npt.NDArray[np.bool_]:
+    """Where each row of a matrix has a value that it did not have before."""
+    found = np.ones(rows.shape, bool)
+    for place in range(1, rows.shape[1]):
+        found[:, place] = (rows[:, :place] != rows[:, place, None]).all(axis=1)
+    return found
+
+
+def first_distinct(rows: I64, k: int) -> I64:
+    """The first `k` distinct values of each row; -1 where it has no more."""
+    if rows.shape[1] == 1:
+        return rows
+    is_new = is_first(rows)
+    rank = np.cumsum(is_new, axis=1)
+    is_new &= rank <= k
+    found = np.full((len(rows), k), -1, np.int64)
+    found[np.nonzero(is_new)[0], rank[is_new] - 1] = rows[is_new]
+    return found

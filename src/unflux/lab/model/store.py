@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 ANSWER, AUTHORITY, ADDITIONAL = 0, 1, 2
@@ -20,13 +23,29 @@ class Words:
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.numbers: dict[str, int] = {}
+        self._free: list[int] = []
+        self.n_releases = 0
+        """How often numbers were given back, to stand for other texts."""
 
     def number(self, text: str) -> int:
         """The number of a text, given now if it is new."""
-        number = self.numbers.setdefault(text, len(self.texts))
-        if number == len(self.texts):
-            self.texts.append(text)
+        number = self.numbers.get(text)
+        if number is None:
+            if self._free:
+                number = self._free.pop()
+                self.texts[number] = text
+            else:
+                number = len(self.texts)
+                self.texts.append(text)
+            self.numbers[text] = number
         return number
+
+    def release(self, numbers: Iterable[int]) -> None:
+        """Nobody holds these numbers any more."""
+        for number in numbers:
+            del self.numbers[self.texts[number]]
+            self._free.append(number)
+        self.n_releases += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +66,8 @@ class Versions:
     """
 
     def __init__(self) -> None:
-        self.section, self.owner, self.rdtype = array("q"), array("q"), array("q")
-        self.ttl_s, self.rdata = array("q"), array("q")
+        self.section, self.owner, self.rdtype = array("i"), array("i"), array("i")
+        self.ttl_s, self.rdata = array("i"), array("i")
         self.start, self.count = array("q"), array("q")
         self.rcode, self.next_unit, self.cached_s = array("q"), array("q"), array("q")
 
@@ -65,30 +84,36 @@ class Versions:
             self.rdata.append(one.rdata)
         return self._close(len(records), cached_s, rcode, next_unit)
 
-    def add_rrset(
-        self, section: int, owner: int, rdtype: int, ttl_s: int, rdata: list[int], cached_s: int
-    ) -> int:
-        """`add` of one rrset: most versions are that, and this costs a third."""
-        n = len(rdata)
-        self.section.extend([section] * n)
-        self.owner.extend([owner] * n)
-        self.rdtype.extend([rdtype] * n)
-        self.ttl_s.extend([ttl_s] * n)
-        self.rdata.extend(rdata)
-        return self._close(n, cached_s)
+    def add_many(
+        self,
+        count: I64,
+        cached_s: npt.ArrayLike,
+        *,
+        section: npt.ArrayLike,
+        owner: npt.ArrayLike,
+        rdtype: npt.ArrayLike,
+        ttl_s: npt.ArrayLike,
+        rdata: I64,
+        rcode: int = 0,
+    ) -> I64:
+        """`add` of many at once; returns their numbers.
 
-    def add_referral(
-        self, owner: int, hosts: list[int], rdtypes: tuple[int, int], ttl_s: int, rdata: list[int],
-        cached_s: int,
-    ) -> int:  # fmt: skip
-        """`add` of NS records and the addresses of their hosts, in the order of `rdata`."""
-        n = len(hosts)
-        self.section.extend([AUTHORITY] * n + [ADDITIONAL] * n)
-        self.owner.extend([owner] * n + hosts)
-        self.rdtype.extend([rdtypes[0]] * n + [rdtypes[1]] * n)
-        self.ttl_s.extend([ttl_s] * (2 * n))
-        self.rdata.extend(rdata)
-        return self._close(2 * n, cached_s)
+        `count` and `cached_s` have a value for each version, the others one for each record, or
+        one for all.
+        """
+        first, n = len(self.start), len(rdata)
+        for column, values in (
+            (self.section, section), (self.owner, owner), (self.rdtype, rdtype),
+            (self.ttl_s, ttl_s), (self.rdata, rdata),
+        ):  # fmt: skip
+            column.frombytes(_repeated(values, n, np.int32))
+        self.start.frombytes((len(self.owner) - n + np.cumsum(count) - count).tobytes())
+        self.count.frombytes(count.tobytes())
+        for column, values in (
+            (self.rcode, rcode), (self.next_unit, -1), (self.cached_s, cached_s)
+        ):  # fmt: skip
+            column.frombytes(_repeated(values, len(count), np.int64))
+        return np.arange(first, len(self.start))
 
     def _close(self, count: int, cached_s: int, rcode: int = 0, next_unit: int = -1) -> int:
         """Make a version of the last `count` records."""
@@ -99,29 +124,39 @@ class Versions:
         self.cached_s.append(cached_s)
         return len(self.start) - 1
 
-    def column(self, name: str) -> I64:
-        """One of the columns as an array of its own."""
-        values: array[int] = getattr(self, name)
-        return np.array(values, np.int64)
-
     def of(self, name: str, places: I64) -> I64:
         """Values of one of the columns at some places."""
+        return self._column(name)[places].astype(np.int64, copy=False)
+
+    def records(self, name: str, rows: I64) -> I32:
+        """Values of one of the columns of records at some rows."""
+        found: I32 = self._column(name)[rows]
+        return found
+
+    def _column(self, name: str) -> npt.NDArray[Any]:
+        """One of the columns; nothing may be added while it is held."""
         values: array[int] = getattr(self, name)
-        return np.frombuffer(values, np.int64)[places] if len(values) else places[:0]
+        return np.frombuffer(values, values.typecode) if len(values) else np.zeros(0, np.int64)
 
     def keep(self, numbers: I64) -> I64:
         """Drop all versions but `numbers` (ascending); returns the new number of each old one."""
         moved = np.full(len(self.start), -1, np.int64)
         moved[numbers] = np.arange(len(numbers))
-        start, count = self.column("start")[numbers], self.column("count")[numbers]
+        start, count = self.of("start", numbers), self.of("count", numbers)
         rows = rows_of(start, count)
         for name in ("section", "owner", "rdtype", "ttl_s", "rdata"):
-            setattr(self, name, array("q", self.column(name)[rows].tobytes()))
+            setattr(self, name, array("i", self._column(name)[rows].tobytes()))
         self.start = array("q", (np.cumsum(count) - count).tobytes())
         self.count = array("q", count.tobytes())
         for name in ("rcode", "next_unit", "cached_s"):
-            setattr(self, name, array("q", self.column(name)[numbers].tobytes()))
+            setattr(self, name, array("q", self.of(name, numbers).tobytes()))
         return moved
+
+
+def _repeated(values: npt.ArrayLike, n: int, kind: type) -> bytes:
+    """Bytes of `n` values, or of the same value `n` times."""
+    given: npt.NDArray[Any] = np.asarray(values, kind)
+    return given.tobytes() if given.ndim else given.tobytes() * n
 
 
 def rows_of(start: I64, count: I64) -> I64:
@@ -129,4 +164,6 @@ def rows_of(start: I64, count: I64) -> I64:
     if not len(start):
         return np.zeros(0, np.int64)
     ends = np.cumsum(count)
-    return np.repeat(start - (ends - count), count) + np.arange(ends[-1])
+    found = np.repeat(start - (ends - count), count)
+    found += np.arange(ends[-1])
+    return found

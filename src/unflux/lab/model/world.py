@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from unflux.lab.model import plan
-from unflux.lab.model.hashing import below, below_one, mix, mix_one, uniform, uniform_one
-from unflux.lab.model.services import BOGONS, Service, Settings
+from unflux.lab.model.hashing import below, below_one, mix, mix_one, uniform
+from unflux.lab.model.name_servers import NameServers
+from unflux.lab.model.services import BOGONS, Addresses, Service, Settings
 from unflux.lab.model.store import (
     ADDITIONAL,
     ANSWER,
@@ -18,6 +19,7 @@ from unflux.lab.model.store import (
     Record,
     Versions,
     Words,
+    rows_of,
 )
 
 I64 = npt.NDArray[np.int64]
@@ -29,6 +31,11 @@ ADDRESSES, ALIAS, NO_DATA, NO_NAME, DELEGATION = range(5)
 RCODES = ("NOERROR", "SERVFAIL", "NXDOMAIN")
 NEGATIVE_TTL_S = 900
 """SOA minimum of every zone (RFC 2308 §5 recommends one to three hours; operators use less)."""
+MAX_ALIASES = 3
+"""CNAMEs in a row in front of a name (`unflux.lab.scenarios.MAX_LIST`)."""
+MAX_PASSING = 20_000
+"""Texts of which there is no end that are kept before it is looked which are still in use."""
+BOGON_NETWORKS = [ip_network(one) for one in BOGONS]
 TLDS = ("test.", "example.")
 SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "or")]
 
@@ -70,19 +77,32 @@ class World:
         self._zones: list[tuple[int, int, int]] = []
         self._failed = -1
         """The version that is SERVFAIL, once there is one."""
-        self._soa: dict[int, tuple[int, int]] = {}
-        """Owner and rdata of the SOA record, by zone."""
         self._rdata_of: dict[int, int] = {}
-        """Numbers in `rdata` of addresses."""
-        self._servers: dict[int, tuple[list[int], list[int]]] = {}
+        """Numbers in `rdata` of IPv6 addresses."""
+        self._passing: set[int] = set()
+        """Numbers in `rdata` of texts of which there is no end: hints, decoys, IPv6 addresses."""
+        self._rdata_of_v4 = np.full(plan.LAB_V4.num_addresses, -1, np.int64)
+        """The same of IPv4 addresses, by their place in the lab's network; -1: none yet."""
+        self._servers: dict[int, tuple[I64, I64]] = {}
         """Hosts and rdata of the name servers that a service has for all its domains."""
         self._targets: dict[int, list[int]] = {}
         self._taken: set[str] = set()
         self._homes: dict[str, str] = {}
         """Where the name servers of a service have their names, by service."""
-        self.held_name_servers: dict[tuple[str, int], tuple[int, list[int]]] | None = None
-        """(Service, domain) → step and addresses, where name servers stay for their period unless
-        they leave the live list; None: they are chosen anew with each list."""
+        self.hidden = plan.hidden_servers(
+            {
+                number: settings.back_ends
+                for number, (_, settings) in enumerate(services)
+                if settings.flux
+            }
+        )
+        """Motherships and further back ends of flux networks, by service; the mothership first."""
+        self.name_servers = {
+            number: NameServers(service, start_s + 3600 * service.settings.ns_from_h)
+            for number, service in enumerate(self.services)
+            if service.settings.ns == "rotating"
+        }
+        """Those that move, by service."""
         self._tld_zone = [self._zone(tld, -1, -1) for tld in self.tlds]
         for number in range(len(self.services)):
             self._build(number)
@@ -97,6 +117,9 @@ class World:
         self.zone_delegation = np.full(len(zones), -1, np.int64)
         delegations = np.flatnonzero(self.unit_kind == DELEGATION)
         self.zone_delegation[self.unit_zone[delegations]] = delegations
+        self._soa = np.full(len(zones), -1, np.int64)
+        """Rdata of the SOA record, by zone; -1: none yet."""
+        self._set_keeping()
 
     # Building
 
@@ -113,16 +136,16 @@ class World:
         return tuple(dict.fromkeys([*TLDS, *(apex.split(".", 1)[1] for apex in given)]))
 
     def _unit(
-        self, kind: int, owner: str, service: int, domain: int, zone: int, target: int = 0
+        self, kind: int, owner: int, service: int, domain: int, zone: int, target: int = 0
     ) -> int:
-        self._units.append((kind, self.names.number(owner), service, domain, zone, target))
+        self._units.append((kind, owner, service, domain, zone, target))
         return len(self._units) - 1
 
     def _zone(self, name: str, service: int, domain: int) -> int:
-        self._zones.append((self.names.number(name), service, domain))
-        zone = len(self._zones) - 1
+        owner, zone = self.names.number(name), len(self._zones)
+        self._zones.append((owner, service, domain))
         if service >= 0:
-            self._unit(DELEGATION, name, service, domain, zone)
+            self._unit(DELEGATION, owner, service, domain, zone)
         return zone
 
     def label(self, *keys: int) -> str:
@@ -186,8 +209,8 @@ class World:
             parent = self.names.texts[self._zones[zone][0]]
             fqdn = f"{one.shared_zone.format(n=domain, label=self.label(number, domain))}.{parent}"
         elif not one.exists:
-            zone = self._tld_zone[domain % len(TLDS)]
             fqdn = self._new_domain(number, domain, drawn=drawn)
+            zone = self._tld_zone[self.tlds.index(fqdn.split(".", 1)[1])]
         else:
             given = one.apex if domain == 0 else ""
             apex = given or self._new_domain(number, domain, drawn=drawn)
@@ -202,37 +225,46 @@ class World:
     def _ask(self, fqdn: str, number: int, domain: int, zone: int, own_zone: int) -> None:
         one = self.services[number].settings
         named = len(self.named) - 1
-        rdtype = self.rdtypes.number
+        rdtype, owner = self.rdtypes.number, self.names.number(fqdn)
         if not one.exists:
-            unit = self._unit(NO_NAME, fqdn, number, domain, zone)
+            unit = self._unit(NO_NAME, owner, number, domain, zone)
             self.questions.append((named, unit, rdtype("A")))
             return
-        first = self._chain(fqdn, number, domain, zone, own_zone) if one.chain else -1
+        first = self._chain(owner, number, domain, zone, own_zone) if one.chain else -1
         if first < 0:
-            first = self._unit(ADDRESSES, fqdn, number, domain, zone)
+            first = self._unit(ADDRESSES, owner, number, domain, zone)
         self.questions.append((named, first, rdtype(one.rdtype)))
-        if one.rdtype == "HTTPS":  # browsers ask for both; the addresses are the same hosts
-            unit = self._unit(ADDRESSES, fqdn, number, domain, zone, target=-1)
+        if one.rdtype == "MX" and not one.chain:  # who sends mail asks for the first exchange
+            hosts = [self.names.number(exchange(place, fqdn)) for place in range(one.k)]
+            exchanges = [
+                self._unit(ADDRESSES, host, number, domain, zone, -2 - place)
+                for place, host in enumerate(hosts)
+            ]
+            self.questions.append((named, exchanges[0], rdtype("A")))
+        elif one.rdtype == "HTTPS":  # browsers ask for both; the addresses are the same hosts
+            unit = self._unit(ADDRESSES, owner, number, domain, zone, target=-1)
             self.questions.append((named, unit, rdtype("A")))
         elif not one.chain:
             other = "AAAA" if one.rdtype == "A" else "A"
-            unit = self._unit(NO_DATA, fqdn, number, domain, zone)
+            unit = self._unit(NO_DATA, owner, number, domain, zone)
             self.questions.append((named, unit, rdtype(other)))
 
-    def _chain(self, fqdn: str, number: int, domain: int, zone: int, own_zone: int) -> int:
+    def _chain(self, owner: int, number: int, domain: int, zone: int, own_zone: int) -> int:
         """CNAMEs from the domain into the operator's own zone, to one of several targets."""
         one = self.services[number].settings
         edge = self.names.texts[self._zones[own_zone][0]]
         label = self.label(number, domain, 8)
+        hosts = [self.names.number(f"{label}.e{target}.{edge}") for target in range(one.targets)]
         ends = [
-            self._unit(ADDRESSES, f"{label}.e{target}.{edge}", number, domain, own_zone, target)
-            for target in range(one.targets)
+            self._unit(ADDRESSES, host, number, domain, own_zone, target)
+            for target, host in enumerate(hosts)
         ]
         for place in range(len(one.chain) - 1, 0, -1):
-            alias = self._unit(ALIAS, f"{label}.a{place}.{edge}", number, domain, own_zone, place)
+            host = self.names.number(f"{label}.a{place}.{edge}")
+            alias = self._unit(ALIAS, host, number, domain, own_zone, place)
             self._targets[alias] = ends
             ends = [alias]
-        first = self._unit(ALIAS, fqdn, number, domain, zone, 0)
+        first = self._unit(ALIAS, owner, number, domain, zone, 0)
         self._targets[first] = ends
         return first
 
@@ -242,6 +274,8 @@ class World:
         """Let all hosts live through a slice of time."""
         for service in self.services:
             service.advance(from_s, to_s)
+        for one in self.name_servers.values():
+            one.advance(from_s, to_s)
 
     def fetch(self, units: I64, times: F64) -> tuple[I64, I64]:
         """What the authoritative side answers: versions, and how long caches keep each."""
@@ -257,6 +291,46 @@ class World:
             if len(mine):
                 versions[mine] = make(units[mine], times[mine])
         return versions, self.versions.of("cached_s", versions)
+
+    def _set_keeping(self) -> None:
+        """How long caches keep what each unit answers while its service is there and well."""
+        every = [one.settings for one in self.services]
+        of = np.maximum(self.unit_service, 0)
+        ttl_s = np.array([one.ttl_s for one in every], float)[of]
+        delegation_s = np.array([one.delegation_ttl_s for one in every], float)[of]
+        chains = np.zeros((len(every), MAX_ALIASES))
+        for number, one in enumerate(every):
+            chains[number, : len(one.chain)] = one.chain
+        alias_s = chains[of, np.clip(self.unit_target, 0, MAX_ALIASES - 1)]
+        kinds = [self.unit_kind == kind for kind in (ADDRESSES, ALIAS, DELEGATION)]
+        self._kept_s = np.select(kinds, [ttl_s, alias_s, delegation_s], float(NEGATIVE_TTL_S))
+        fail = np.array([one.failure_ratio for one in every])
+        self._fails = np.where(kinds[0], fail[of], 0.0)
+        """Share of queries that fail."""
+        self._ends_s = self.start_s + 3600 * np.array([one.end_h or np.inf for one in every])[of]
+        self._ends_s[~kinds[0]] = np.inf
+        self._seeds = np.array([one.seed for one in self.services], np.int64)
+        rotates = np.array([one.ns == "rotating" for one in every])
+        from_s = self.start_s + 3600 * np.array([one.ns_from_h for one in every])
+        self._ns_from_s = np.where(rotates, from_s, np.inf)
+        self._ns_period_s = np.array([one.ns_period_s for one in every])
+
+    def keep_s(self, units: I64, times: F64) -> F64:
+        """How long caches keep what is fetched: what `fetch` says, before anything is made."""
+        kept: F64 = self._kept_s[units]
+        kept[times >= self._ends_s[units]] = NEGATIVE_TTL_S
+        kept[self._has_failed(units, times)] = 0.0
+        return kept
+
+    def _has_failed(self, units: I64, times: F64) -> npt.NDArray[np.bool_]:
+        """Which queries for addresses get no answer but SERVFAIL."""
+        failed = self._fails[units] > 0
+        mine = np.flatnonzero(failed)
+        if len(mine):
+            seeds = self._seeds[self.unit_service[units[mine]]]
+            chance = uniform(seeds, 201, units[mine], (times[mine] * 1e3).astype(np.int64))
+            failed[mine] = chance < self._fails[units[mine]]
+        return failed
 
     def _address_versions(self, units: I64, times: F64) -> I64:
         found = np.full(len(units), -1, np.int64)
@@ -290,19 +364,36 @@ class World:
         keys = np.stack([units, steps, life])[:, order]
         is_new = np.r_[True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)]
         first = order[is_new]
-        groups = self._groups(service, units[first])
-        picked = service.pick(domains[first], groups, steps[first], times[first], one.k)
-        rows = zip(
-            units[first].tolist(), life[first].tolist(), steps[first].tolist(), picked, strict=True
-        )
-        made = [self._address_version(service, *row) for row in rows]
+        made = self._made_once(service, units[first], steps[first], life[first], times[first])
         versions = np.empty(len(units), np.int64)
-        versions[order] = np.array(made, np.int64)[np.cumsum(is_new) - 1]
+        versions[order] = made[np.cumsum(is_new) - 1]
         if one.failure_ratio:
-            failed = uniform(service.seed, 201, units, (times * 1e3).astype(np.int64))
-            if (failed < one.failure_ratio).any():
-                versions[failed < one.failure_ratio] = self._failure()
+            failed = self._has_failed(units, times)
+            if failed.any():
+                versions[failed] = self._failure()
         return versions
+
+    def _made_once(self, service: Service, units: I64, steps: I64, life: I64, times: F64) -> I64:
+        """`_made` of what is asked for the first time; `life` as `_life` tells it."""
+        one = service.settings
+        made = np.full(len(units), -1, np.int64)
+        for place in np.flatnonzero(life == 2).tolist():
+            made[place] = self._negative(int(units[place]), "NXDOMAIN")
+        for place in np.flatnonzero(life == 0).tolist():
+            # Asleep: one parked address, as registrars and waiting operators do.
+            parked = self._infrastructure(9, service.seed)
+            if one.rdtype == "AAAA":
+                parked += int(plan.LAB_V6[0])
+            where = units[[place]], steps[[place]], np.array([1])
+            kind = object if one.rdtype == "AAAA" else np.int64
+            made[[place]] = self._address_made(service, *where, np.array([parked], kind))
+        alive = np.flatnonzero(made < 0)
+        if len(alive):
+            units, steps, times = units[alive], steps[alive], times[alive]
+            groups = self._groups(service, units)
+            picked = service.pick(self.unit_domain[units], groups, steps, times, one.k)
+            made[alive] = self._address_made(service, units, steps, *picked)
+        return made
 
     def _life(self, one: Settings, times: F64) -> I64:
         """0 before a service starts, 1 while it is there, 2 after its end."""
@@ -316,47 +407,112 @@ class World:
             return targets
         return service.group_of(self.unit_domain[units])
 
-    def _address_version(
-        self, service: Service, unit: int, life: int, step: int, addresses: list[int]
-    ) -> int:
-        """Addresses of a unit at a step; `life` as `_life` tells it."""
+    def _address_made(
+        self, service: Service, units: I64, steps: I64, count: I64, addresses: Addresses
+    ) -> I64:
+        """Versions with the addresses of units at their steps, one after the other."""
         one = service.settings
-        if life == 2:
-            return self._negative(unit, "NXDOMAIN")
-        if life == 0:  # asleep: one parked address, as registrars and waiting operators do
-            addresses = [self._infrastructure(9, service.seed)]
-        owner = int(self.unit_owner[unit])
-        rdtype = one.rdtype
-        if rdtype == "HTTPS" and self.unit_target[unit] == -1:
-            rdtype = "A"
-        number = self.rdtypes.number(rdtype)
-        if one.bogon_ratio or rdtype == "HTTPS":
-            texts = [self._decoy(service, unit, step, place) or plan.text_of(address)
-                     for place, address in enumerate(addresses)]  # fmt: skip
-            if rdtype == "HTTPS":
-                texts = [f'1 . alpn="h2" ipv4hint={",".join(texts)}'] if texts else []
-            rdata = [self.rdata.number(text) for text in texts]
-        else:
-            rdata = [self._address(address) for address in addresses]
-        return self.versions.add_rrset(ANSWER, owner, number, one.ttl_s, rdata, one.ttl_s)
+        rdata = self.numbers_of(addresses)
+        if one.bogon_ratio:
+            rows = np.repeat(units, count), np.repeat(steps, count), rows_of(0 * count, count)
+            self._add_decoys(service, *rows, rdata)
+        if one.rdtype == "MX":
+            return self._exchanges(one, units, count, rdata)
+        rdtype = np.full(len(units), self.rdtypes.number(one.rdtype))
+        if one.rdtype == "HTTPS":
+            rdtype[self.unit_target[units] == -1] = self.rdtypes.number("A")
+            count, rdata = self._with_hints(rdtype == self.rdtypes.number("HTTPS"), count, rdata)
+        return self.versions.add_many(
+            count,
+            one.ttl_s,
+            section=ANSWER,
+            owner=np.repeat(self.unit_owner[units], count),
+            rdtype=np.repeat(rdtype, count),
+            ttl_s=one.ttl_s,
+            rdata=rdata,
+        )
+
+    def rdtype_of(self, unit: int) -> str:
+        """The type of the records that a unit with addresses has."""
+        rdtype = self.services[int(self.unit_service[unit])].settings.rdtype
+        if rdtype == "MX":
+            return "A" if self.unit_target[unit] <= -2 else rdtype
+        return "A" if rdtype == "HTTPS" and self.unit_target[unit] == -1 else rdtype
+
+    def _exchanges(self, one: Settings, units: I64, count: I64, rdata: I64) -> I64:
+        """MX records with the addresses of their exchanges; or the address of one of those."""
+        mx, a = self.rdtypes.number("MX"), self.rdtypes.number("A")
+        ends = np.cumsum(count)
+        made = []
+        rows = zip(units.tolist(), (ends - count).tolist(), ends.tolist(), strict=True)
+        for unit, start, end in rows:
+            owner, numbers = int(self.unit_owner[unit]), rdata[start:end].tolist()
+            place = -2 - int(self.unit_target[unit])
+            if place >= 0:
+                found = numbers[place : place + 1]
+                made.append([Record(ANSWER, owner, a, one.ttl_s, number) for number in found])
+                continue
+            answers, glue = [], []
+            for place, number in enumerate(numbers):
+                host = exchange(place, self.names.texts[owner])
+                text = self.rdata.number(f"{10 * (place + 1)} {host}")
+                answers.append(Record(ANSWER, owner, mx, one.ttl_s, text))
+                glue.append(Record(ADDITIONAL, self.names.number(host), a, one.ttl_s, number))
+            made.append([*answers, *glue])
+        return np.array([self.versions.add(records, one.ttl_s) for records in made], np.int64)
+
+    def _with_hints(
+        self, is_https: npt.NDArray[np.bool_], count: I64, rdata: I64
+    ) -> tuple[I64, I64]:
+        """One HTTPS record, whose hints are the addresses, in place of them; none without any."""
+        ends = np.cumsum(count)
+        records: list[int] = []
+        rows = zip(is_https.tolist(), (ends - count).tolist(), ends.tolist(), strict=True)
+        for hinted, start, end in rows:
+            numbers = rdata[start:end].tolist()
+            if hinted and numbers:
+                hints = ",".join([self.rdata.texts[one] for one in numbers])
+                numbers = [self._passing_number(f'1 . alpn="h2" ipv4hint={hints}')]
+            records += numbers
+        return np.where(is_https, np.minimum(count, 1), count), np.array(records, np.int64)
+
+    def numbers_of(self, addresses: Addresses) -> I64:
+        """The numbers in `rdata` of addresses."""
+        if addresses.dtype == object:
+            return np.array([self._address(one) for one in addresses.tolist()], np.int64)
+        places = addresses - int(plan.LAB_V4[0])
+        found: I64 = self._rdata_of_v4[places]
+        missing = places[found < 0]
+        if len(missing):
+            for place in dict.fromkeys(missing.tolist()):
+                text = plan.text_of(int(plan.LAB_V4[0]) + place)
+                self._rdata_of_v4[place] = self.rdata.number(text)
+            found = self._rdata_of_v4[places]
+        return found
 
     def _address(self, address: int) -> int:
-        """The number in `rdata` of an address."""
+        """The number in `rdata` of an IPv6 address."""
         number = self._rdata_of.get(address)
         if number is None:
-            number = self._rdata_of[address] = self.rdata.number(plan.text_of(address))
+            number = self._rdata_of[address] = self._passing_number(plan.text_of(address))
         return number
 
-    def _decoy(self, service: Service, unit: int, step: int, place: int) -> str | None:
-        """Some operators mix in addresses that cannot be agents (Akamai 2017)."""
-        one = service.settings
-        if not one.bogon_ratio:
-            return None
-        if uniform_one(service.seed, 202, unit, step, place) >= one.bogon_ratio:
-            return None
-        network = ip_network(BOGONS[below_one(len(BOGONS), service.seed, 203, unit, step, place)])
-        offset = below_one(network.num_addresses - 2, service.seed, 204, unit, step, place)
-        return str(network[offset + 1])
+    def _passing_number(self, text: str) -> int:
+        number = self.rdata.number(text)
+        self._passing.add(number)
+        return number
+
+    def _add_decoys(
+        self, service: Service, units: I64, steps: I64, places: I64, rdata: I64
+    ) -> None:
+        """Some operators mix in addresses that cannot be agents (Akamai 2017): in place."""
+        ratio = service.settings.bogon_ratio
+        chosen = np.flatnonzero(uniform(service.seed, 202, units, steps, places) < ratio)
+        for row in chosen.tolist():
+            where = int(units[row]), int(steps[row]), int(places[row])
+            network = BOGON_NETWORKS[below_one(len(BOGONS), service.seed, 203, *where)]
+            offset = below_one(network.num_addresses - 2, service.seed, 204, *where)
+            rdata[row] = self._passing_number(str(network[offset + 1]))
 
     def _alias_versions(self, units: I64, times: F64) -> I64:
         made: dict[tuple[int, int], int] = {}
@@ -384,22 +540,35 @@ class World:
         return self.versions.add([record], ttl_s, next_unit=target)
 
     def _negative_versions(self, units: I64, times: F64) -> I64:
-        for unit in dict.fromkeys(units[self._still[units] < 0].tolist()):
-            kind = "NXDOMAIN" if self.unit_kind[unit] == NO_NAME else "NOERROR"
-            self._still[unit] = self._negative(unit, kind)
         known: I64 = self._still[units]
+        new = np.unique(units[known < 0])
+        if len(new):
+            for kind, rcode in ((NO_NAME, "NXDOMAIN"), (NO_DATA, "NOERROR")):
+                mine = new[self.unit_kind[new] == kind]
+                self._still[mine] = self._negatives(mine, rcode)
+            known = self._still[units]
         return known
 
-    def _negative(self, unit: int, rcode: str) -> int:
-        zone = int(self.unit_zone[unit])
-        if zone not in self._soa:
-            owner = int(self.zone_name[zone])
-            name = self.names.texts[owner]
+    def _negatives(self, units: I64, rcode: str) -> I64:
+        """The SOA record of each unit's zone, in the authority section (RFC 2308)."""
+        zones = self.unit_zone[units]
+        for zone in dict.fromkeys(zones[self._soa[zones] < 0].tolist()):
+            name = self.names.texts[self.zone_name[zone]]
             soa = f"ns1.{name} hostmaster.{name} 1 7200 3600 1209600 {NEGATIVE_TTL_S}"
-            self._soa[zone] = owner, self.rdata.number(soa)
-        owner, rdata = self._soa[zone]
-        record = Record(AUTHORITY, owner, self.rdtypes.number("SOA"), NEGATIVE_TTL_S, rdata)
-        return self.versions.add([record], NEGATIVE_TTL_S, RCODES.index(rcode))
+            self._soa[zone] = self.rdata.number(soa)
+        return self.versions.add_many(
+            np.ones(len(units), np.int64),
+            NEGATIVE_TTL_S,
+            section=AUTHORITY,
+            owner=self.zone_name[zones],
+            rdtype=self.rdtypes.number("SOA"),
+            ttl_s=NEGATIVE_TTL_S,
+            rdata=self._soa[zones],
+            rcode=RCODES.index(rcode),
+        )
+
+    def _negative(self, unit: int, rcode: str) -> int:
+        return int(self._negatives(np.array([unit]), rcode)[0])
 
     def _failure(self) -> int:
         if self._failed < 0:
@@ -417,95 +586,122 @@ class World:
         moved = self.versions.keep(np.flatnonzero(is_kept))
         self._still[known] = moved[self._still[known]]
         self._failed = int(moved[self._failed]) if self._failed >= 0 else -1
+        if len(self._passing) > MAX_PASSING:
+            self._release()
         return moved
+
+    def _release(self) -> None:
+        """Forget texts that no version has any more."""
+        every = np.arange(len(self.versions.rdata))
+        gone = self._passing - set(self.versions.records("rdata", every).tolist())
+        self._passing -= gone
+        self._rdata_of = {
+            key: number for key, number in self._rdata_of.items() if number not in gone
+        }
+        self.rdata.release(sorted(gone))
 
     # Name servers
 
     def _infrastructure(self, *keys: int) -> int:
         """An address of the lab's own network, for fixed servers."""
-        return plan.INFRASTRUCTURE + below_one(1 << 13, self.seed, 5, *keys)
+        drawn = below_one(plan.N_SERVERS, self.seed, 5, *keys)
+        return plan.INFRASTRUCTURE + drawn + plan.N_RESERVED * (drawn < plan.N_RESERVED)
 
     def ns_step(self, units: I64, times: F64) -> I64:
-        """Which version of its name servers the zone of each delegation unit has."""
-        every = [one.settings for one in self.services]
-        rotates = np.array([one.ns == "rotating" for one in every])
-        from_h = np.array([one.ns_from_h for one in every])
-        period_s = np.array([one.ns_period_s for one in every])
+        """In which period each delegation unit is; 0 while its name servers do not move."""
+        moving = np.flatnonzero(times >= self._ns_from_s[self.unit_service[units]])
         found = np.zeros(len(units), np.int64)
-        of = self.unit_service[units]
-        moving = np.flatnonzero(rotates[of] & ((times - self.start_s) / 3600 >= from_h[of]))
-        found[moving] = times[moving] // period_s[of[moving]]
+        found[moving] = times[moving] // self._ns_period_s[self.unit_service[units[moving]]]
         return found
 
     def _delegation_versions(self, units: I64, times: F64) -> I64:
-        steps = self.ns_step(units, times)
-        found = np.where(steps == 0, self._still[units], -1)
-        missing = np.flatnonzero(found < 0)
-        fixed = self._fixed_addresses(units[missing])
-        made: dict[tuple[int, int], int] = {}
-        rows = zip(
-            missing.tolist(), units[missing].tolist(), steps[missing].tolist(),
-            times[missing].tolist(), fixed, strict=True,
-        )  # fmt: skip
-        for place, unit, step, now_s, addresses in rows:
-            if (unit, step) not in made:
-                if step == 0:
-                    self._still[unit] = made[unit, step] = self._fixed_delegation(unit, addresses)
-                else:
-                    made[unit, step] = self._delegation(unit, step, now_s)
-            found[place] = made[unit, step]
+        is_moving = times >= self._ns_from_s[self.unit_service[units]]
+        fixed = units[~is_moving]
+        self._make_fixed(np.unique(fixed[self._still[fixed] < 0]))
+        found: I64 = self._still[units]
+        made: dict[tuple[int, float], int] = {}
+        for place in np.flatnonzero(is_moving).tolist():
+            unit = int(units[place])
+            since_s, step, addresses = self._serving(unit, float(times[place]))
+            if (unit, since_s) not in made:
+                made[unit, since_s] = self._delegation(unit, step, addresses)
+            found[place] = made[unit, since_s]
         return found
 
-    def _fixed_delegation(self, unit: int, addresses: list[int]) -> int:
-        """`_delegation` while the name servers do not rotate, which is the case of most zones."""
+    def _serving(self, unit: int, now_s: float) -> tuple[float, int, list[int]]:
+        """(Since when, in which period, name servers) of a delegation that moves."""
+        number = int(self.unit_service[unit])
+        found = self.name_servers[number].at(int(self.unit_domain[unit]), now_s)
+        if found is None:
+            raise ValueError(f"{now_s} is not in the slice of time at hand: call advance first")
+        return found
+
+    def _make_fixed(self, units: I64) -> None:
+        """Delegations to name servers that do not rotate, which most zones have."""
+        services = self.unit_service[units]
+        for number in np.unique(services).tolist():
+            service, mine = self.services[number], units[services == number]
+            n = service.settings.ns_count
+            if service.settings.ns_shared:
+                hosts, rdata = self._shared_servers(number, int(mine[0]))
+                hosts, rdata = np.tile(hosts, len(mine)), np.tile(rdata, len(mine))
+            else:
+                apexes = [self.names.texts[owner] for owner in self.unit_owner[mine].tolist()]
+                texts = [f"ns{place + 1}.{apex}" for apex in apexes for place in range(n)]
+                hosts = np.array([self.names.number(text) for text in texts])
+                targets = np.array([self.rdata.number(text) for text in texts])
+                glue = self.numbers_of(self._fixed_addresses(mine).ravel())
+                rdata = np.concatenate([targets.reshape(-1, n), glue.reshape(-1, n)], axis=1)
+            self._still[mine] = self._referrals(service.settings, mine, hosts, rdata.ravel())
+
+    def _referrals(self, one: Settings, units: I64, hosts: I64, rdata: I64, glue: str = "A") -> I64:
+        """Versions with NS records and the addresses of their hosts, of the type `glue`.
+
+        `rdata` has of each unit first the names of its hosts, and then their addresses.
+        """
+        n = len(hosts) // len(units)
+        owners = np.repeat(self.unit_owner[units], n).reshape(-1, n)
+        rdtypes = [self.rdtypes.number("NS"), self.rdtypes.number(glue)]
+        return self.versions.add_many(
+            np.full(len(units), 2 * n),
+            one.delegation_ttl_s,
+            section=np.tile(np.repeat([AUTHORITY, ADDITIONAL], n), len(units)),
+            owner=np.concatenate([owners, hosts.reshape(-1, n)], axis=1).ravel(),
+            rdtype=np.tile(np.repeat(rdtypes, n), len(units)),
+            ttl_s=one.ns_ttl_s,
+            rdata=rdata,
+        )
+
+    def _shared_servers(self, number: int, unit: int) -> tuple[I64, I64]:
+        """Hosts and rdata of the name servers that a service has for all its domains."""
+        known = self._servers.get(number)
+        if known is None:
+            service = self.services[number]
+            home = self.home_of_name_servers(service, "")
+            texts = [f"ns{place + 1}.{home}" for place in range(service.settings.ns_count)]
+            hosts = np.array([self.names.number(text) for text in texts])
+            targets = np.array([self.rdata.number(text) for text in texts])
+            glue = self.numbers_of(self._fixed_addresses(np.array([unit])).ravel())
+            known = self._servers[number] = hosts, np.concatenate([targets, glue])
+        return known
+
+    def _delegation(self, unit: int, step: int, addresses: list[int]) -> int:
+        """A version of a delegation that moves, in a period."""
         number = int(self.unit_service[unit])
         service = self.services[number]
-        one = service.settings
-        owner = int(self.unit_owner[unit])
-        servers = self._servers.get(number) if one.ns_shared else None
-        if servers is None:
-            home = self.home_of_name_servers(service, self.names.texts[owner])
-            hosts, targets, glue = [], [], []
-            for place, address in enumerate(addresses):
-                text = f"ns{place + 1}.{home}"
-                hosts.append(self.names.number(text))
-                targets.append(self.rdata.number(text))
-                glue.append(self._address(address))
-            servers = hosts, targets + glue
-            if one.ns_shared:
-                self._servers[number] = servers
-        rdtypes = self.rdtypes.number("NS"), self.rdtypes.number("A")
-        hosts, rdata = servers
-        ttl_s, cached_s = one.ns_ttl_s, one.delegation_ttl_s
-        return self.versions.add_referral(owner, hosts, rdtypes, ttl_s, rdata, cached_s)
-
-    def _delegation(self, unit: int, step: int, now_s: float) -> int:
-        service = self.services[int(self.unit_service[unit])]
-        one = service.settings
-        owner = int(self.unit_owner[unit])
-        apex = self.names.texts[owner]
-        home = self.home_of_name_servers(service, apex)
-        records, glue = [], []
-        addresses = self._ns_addresses(service, unit, step, now_s)
-        for place, address in enumerate(addresses):
+        home = self.home_of_name_servers(service, self.names.texts[int(self.unit_owner[unit])])
+        texts = []
+        for place in range(len(addresses)):
             label = f"ns{place + 1}"
-            if one.ns_rename and step:
+            if service.settings.ns_rename:
                 label = f"ns{below_one(9000, service.seed, 206, unit, step, place) + 1000}"
-            host = self.names.number(f"{label}.{home}")
-            records.append(
-                Record(
-                    AUTHORITY, owner, self.rdtypes.number("NS"), one.ns_ttl_s,
-                    self.rdata.number(self.names.texts[host]),
-                )
-            )  # fmt: skip
-            glue.append(
-                Record(
-                    ADDITIONAL, host, self.rdtypes.number("AAAA" if plan.is_v6(address) else "A"),
-                    one.ns_ttl_s,
-                    self.rdata.number(plan.text_of(address)),
-                )
-            )  # fmt: skip
-        return self.versions.add([*records, *glue], one.delegation_ttl_s)
+            texts.append(f"{label}.{home}")
+        hosts = np.array([self.names.number(text) for text in texts], np.int64)
+        targets = np.array([self.rdata.number(text) for text in texts], np.int64)
+        v6 = service.settings.rdtype == "AAAA"  # its agents have no other addresses
+        glue = self.numbers_of(np.array(addresses, object if v6 else np.int64))
+        where = np.array([unit]), hosts, np.concatenate([targets, glue])
+        return int(self._referrals(service.settings, *where, "AAAA" if v6 else "A")[0])
 
     def home_of_name_servers(self, service: Service, apex: str) -> str:
         """Whose name servers they are: one operator's for all its domains, or the domain's own."""
@@ -514,20 +710,6 @@ class World:
         if service.name not in self._homes:
             self._homes[service.name] = self._new_domain(service.seed, -2)
         return self._homes[service.name]
-
-    def _ns_addresses(self, service: Service, unit: int, step: int, now_s: float) -> list[int]:
-        one = service.settings
-        if step == 0:
-            return self.fixed_name_servers(unit)
-        # Konte et al.: 75-90 % of the agents that serve DNS also serve the web: one list for both.
-        domain = 0 if one.ns_shared else int(self.unit_domain[unit])
-        group = int(self.unit_domain[unit]) % max(one.sub_networks, 1)
-        live = service.list_at(group, now_s)
-        order = mix(service.seed, 207, domain, step, np.arange(len(live)))
-        ranked = [live[place] for place in np.argsort(order, kind="stable")]
-        if self.held_name_servers is None:
-            return ranked[: one.ns_count]
-        return _held(self.held_name_servers, (service.name, domain), step, ranked, one.ns_count)
 
     def fixed_name_servers(self, unit: int) -> list[int]:
         """Addresses of the name servers of a delegation unit while they do not rotate."""
@@ -539,40 +721,18 @@ class World:
             for place in range(one.ns_count)
         ]
 
-    def _fixed_addresses(self, units: I64) -> list[list[int]]:
-        """`fixed_name_servers` of several units at once."""
-        services = [(one.seed & 0xFFFFFFFF, one.settings) for one in self.services]
-        counts = np.array([one.ns_count for _, one in services], np.int64)
-        seeds = np.array([seed for seed, _ in services], np.int64)
-        shared = np.array([one.ns_shared for _, one in services], bool)
-        of = self.unit_service[units]
-        domains = np.where(shared[of], 0, self.unit_domain[units] + 1)
-        places = np.arange(counts[of].max(initial=0))
-        numbers = below(1 << 13, self.seed, 5, 10, seeds[of][:, None], domains[:, None], places)
-        rows = zip((plan.INFRASTRUCTURE + numbers).tolist(), counts[of].tolist(), strict=True)
-        return [row[:count] for row, count in rows]
-
-    def name_servers(self, unit: int, now_s: float) -> list[str]:
-        """Addresses of the name servers of a delegation at a time of the slice, in order."""
-        step = int(self.ns_step(np.array([unit]), np.array([now_s]))[0])
-        service = self.services[int(self.unit_service[unit])]
-        return [plan.text_of(one) for one in self._ns_addresses(service, unit, step, now_s)]
+    def _fixed_addresses(self, units: I64) -> I64:
+        """`fixed_name_servers` of several units of one service, a row for each."""
+        service = self.services[int(self.unit_service[units[0]])]
+        one = service.settings
+        domains = 0 * units if one.ns_shared else self.unit_domain[units] + 1
+        places = np.arange(one.ns_count)
+        drawn = below(
+            plan.N_SERVERS, self.seed, 5, 10, service.seed & 0xFFFFFFFF, domains[:, None], places
+        )
+        return plan.INFRASTRUCTURE + drawn + plan.N_RESERVED * (drawn < plan.N_RESERVED)
 
 
-def _held(
-    held: dict[tuple[str, int], tuple[int, list[int]]],
-    key: tuple[str, int],
-    step: int,
-    ranked: list[int],
-    count: int,
-) -> list[int]:
-    """Those of the period that are still listed, each in its place; others for those gone."""
-    known_step, known = held.get(key, (-1, []))
-    if known_step != step:
-        known = ranked[:count]
-    listed = set(ranked)
-    spare = iter([one for one in ranked if one not in known])
-    found = [one if one in listed else next(spare, one) for one in known]
-    if step >= known_step:
-        held[key] = (step, found)
-    return found
+def exchange(place: int, fqdn: str) -> str:
+    """The name of one of the mail exchanges of a name."""
+    return f"mx{place + 1}.{fqdn}"

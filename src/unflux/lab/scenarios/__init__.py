@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib import resources
@@ -16,7 +16,7 @@ from typing import Any
 
 from unflux.errors import UnfluxError
 from unflux.lab.model.hashing import key_of, mix_one, uniform_one
-from unflux.lab.model.plan import KINDS, LAB_SUFFIXES
+from unflux.lab.model.plan import KINDS, LAB_SUFFIXES, N_RESOLVERS, hosts_left
 from unflux.lab.model.services import NS_KINDS, RDTYPES, SELECTIONS, SETTING_NAMES, Settings
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -29,14 +29,19 @@ TOP: dict[str, Any] = {
     "hours": (int, float),
     "clients": int,
     "resolvers": int,
+    "taps": list,
     "service": list,
 }
+TAPS = ("clients", "upstream", "tld")
+"""Vantage points: below the resolvers' caches, above them, at the servers of the top level."""
+DEFAULT_TAPS = ("clients", "upstream")
+DEFAULT_CLIENTS = 1_000
 NOTES = {"about", "source"}
 TUPLES = {"networks", "chain", "labels"}
 LIMITS = {
     "hours": (0.01, 24 * 366),
     "clients": (1, 8_000),
-    "resolvers": (1, 64),
+    "resolvers": (1, N_RESOLVERS),
     "domains": (1, 500_000),
     "sub_networks": (1, 16),
     "k": (1, 32),
@@ -91,6 +96,8 @@ class Scenario:
     seed: int
     start_s: float
     split: str | None
+    taps: tuple[str, ...] = DEFAULT_TAPS
+    """Where responses are captured (see `TAPS`)."""
 
 
 class ScenarioError(UnfluxError):
@@ -133,9 +140,14 @@ def presets() -> dict[str, dict[str, Any]]:
 
 
 def load(
-    name: str, *, seed: int = 1, hours: float | None = None, split: str | None = None
+    name: str,
+    *,
+    seed: int = 1,
+    hours: float | None = None,
+    split: str | None = None,
+    taps: Sequence[str] = (),
 ) -> Scenario:
-    """Read, check and draw a scenario.
+    """Read, check and draw a scenario; `taps` take the place of its own.
 
     Raises
     ------
@@ -146,7 +158,7 @@ def load(
         content = tomllib.loads(text_of(name))
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits and deep nesting, too
         raise ScenarioError(f"{name} is no TOML: {error}") from None
-    errors = check(content)
+    errors = check({**content, "taps": list(taps)} if taps else content)
     if split is not None and split not in SPLITS:
         errors.append(f"split is one of {', '.join(SPLITS)}, not {split!r}")
     if errors:
@@ -157,12 +169,13 @@ def load(
         name=Path(name).stem,
         title=content.get("title", ""),
         hours=float(hours if hours is not None else content.get("hours", 24)),
-        clients=content.get("clients", 1000),
+        clients=content.get("clients", DEFAULT_CLIENTS),
         resolvers=content.get("resolvers", 2),
         services=_draw(content["service"], drawn_seed),
         seed=drawn_seed,
         start_s=START.timestamp() + number * 7 * 86_400,
         split=split,
+        taps=tuple(taps or content.get("taps", DEFAULT_TAPS)),
     )
 
 
@@ -175,6 +188,7 @@ def check(content: dict[str, Any]) -> list[str]:
             errors.append(f"{key} has the wrong type")
         elif key in LIMITS and value is not None:
             errors += _outside(key, value, key)
+    errors += _check_taps(content.get("taps", list(DEFAULT_TAPS)))
     services = content.get("service")
     if not isinstance(services, list) or not services:
         return [*errors, "there is no [[service]]"]
@@ -187,8 +201,33 @@ def check(content: dict[str, Any]) -> list[str]:
             continue
         errors += _check_service(f"service {number}", table, known)
     if not errors:
-        errors += _too_many([{**known.get(one.get("preset", ""), {}), **one} for one in services])
+        merged = [{**known.get(one.get("preset", ""), {}), **one} for one in services]
+        errors += _too_many(merged)
+        errors += _too_many_hosts(content.get("clients", DEFAULT_CLIENTS), merged)
     return errors
+
+
+def _check_taps(taps: Any) -> list[str]:
+    if not isinstance(taps, list):
+        return []  # told as a wrong type
+    fits = taps and all(tap in TAPS for tap in taps) and len(set(taps)) == len(taps)
+    return [] if fits else [f"taps are some of {', '.join(TAPS)}, each once"]
+
+
+def _too_many_hosts(clients: int, services: list[dict[str, Any]]) -> list[str]:
+    """Clients and hidden servers share one range of addresses, in which none meets another."""
+    hidden = sum(
+        int(_high(one.get("back_ends", DEFAULTS["back_ends"]))) * one.get("count", 1)
+        for one in services
+        if one.get("flux")
+    )
+    left = hosts_left(clients, hidden)
+    if left >= 0:
+        return []
+    return [
+        f"{clients} clients and {hidden} hidden servers (back_ends of all flux networks) are "
+        f"{-left} more than there are addresses for: fewer clients, networks or back_ends"
+    ]
 
 
 def _too_many(services: list[dict[str, Any]]) -> list[str]:

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from unflux.lab.model.hashing import below, mix, uniform
-from unflux.lab.model.plan import INFRASTRUCTURE
 from unflux.lab.model.world import World
 
 I64 = npt.NDArray[np.int64]
@@ -17,9 +16,6 @@ F64 = npt.NDArray[np.float64]
 SECOND_QUESTION = 0.3
 """Share of visits that ask the other type (AAAA beside A) as well: half of hosts have IPv6, and
 caches of clients keep some."""
-CLIENTS_FROM = INFRASTRUCTURE + (1 << 13)
-"""Addresses of clients begin here; 8,192 are there."""
-MAX_CLIENTS = 8_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +31,44 @@ class Queries:
     """Asked by an infected host on its timer, not by a visitor."""
 
 
+def joined(blocks: list[Queries]) -> Queries:
+    """Queries of several blocks of time as one, by time."""
+    if len(blocks) == 1:
+        return blocks[0]
+    times = np.concatenate([one.times for one in blocks])
+    order = np.argsort(times, kind="stable")  # blocks overlap by the second questions of visits
+    return Queries(
+        times[order],
+        np.concatenate([one.clients for one in blocks])[order],
+        np.concatenate([one.questions for one in blocks])[order],
+        np.concatenate([one.is_poll for one in blocks])[order],
+    )
+
+
+class Shares:
+    """Which of many is met at each number in [0, 1), when each has its share of them."""
+
+    N_STARTS = 1 << 18
+
+    def __init__(self, weights: F64) -> None:
+        self._ends = np.cumsum(weights) / max(weights.sum(), 1e-300)
+        # Where to begin looking: most of a binary search would go through memory at random.
+        self._starts = np.searchsorted(self._ends, np.arange(self.N_STARTS + 1) / self.N_STARTS)
+
+    def at(self, chances: F64) -> I64:
+        """As `np.searchsorted` among the ends of the shares."""
+        place = (chances * self.N_STARTS).astype(np.int64)
+        low, high = self._starts[place], self._starts[place + 1]
+        while (low < high).any():
+            middle = (low + high) // 2
+            is_behind = (self._ends[np.minimum(middle, len(self._ends) - 1)] < chances) & (
+                low < high
+            )
+            low, high = np.where(is_behind, middle + 1, low), np.where(is_behind, high, middle)
+        found: I64 = np.minimum(low, len(self._ends) - 1)
+        return found
+
+
 class Demand:
     """What the clients of a scenario ask."""
 
@@ -42,7 +76,7 @@ class Demand:
         self.world, self.n_clients, self.seed = world, n_clients, seed
         rates, first, second = self._rates()
         self.per_second = rates.sum() / 3600
-        self.cumulative = np.cumsum(rates) / max(rates.sum(), 1e-300)
+        self.shares = Shares(rates)
         self.first, self.second = first, second
         """Questions of each name: the main one, and the other type (-1: none)."""
         weights = 1 / (np.arange(n_clients) + 5.0) ** 0.8
@@ -88,7 +122,7 @@ class Demand:
         # People: least at 4 o'clock, most at 16 (the shape, not the height, of resolver traffic).
         diurnal = 0.65 + 0.35 * np.cos((hour - 16) / 24 * 2 * np.pi)
         n = rng.poisson(self.per_second * diurnal * (to_s - from_s))
-        names = np.minimum(np.searchsorted(self.cumulative, rng.random(n)), len(self.first) - 1)
+        names = self.shares.at(rng.random(n))
         times = rng.uniform(from_s, to_s, n)
         clients = np.searchsorted(self.client_weights, rng.random(n))
         also = (rng.random(n) < SECOND_QUESTION) & (self.second[names] >= 0)

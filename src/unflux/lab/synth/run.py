@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,11 @@ from unflux.lab.scenarios import Scenario
 from unflux.lab.synth.demand import Demand
 from unflux.lab.synth.play import Player
 from unflux.lab.synth.truth import Events, iso, labels
-from unflux.lab.synth.writers import WRITERS, Writer
+from unflux.lab.synth.writers import NEEDS, WRITERS, Writer
 from unflux.sightings import check_new_directory
 
 OnSlice = Callable[[float, float], None]
-"""Called with (hours played, hours in all)."""
+"""Called with (hours played, hours in all): when the world stands, and after each slice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,13 @@ def synth(
     ValueError
         When a format is not known.
     """
-    unknown = [name for name in formats if name not in WRITERS]
-    if unknown:
-        raise ValueError(f"there is no format {unknown[0]!r}; known ones: {', '.join(WRITERS)}")
+    check_formats(scenario, formats)
     check_new_directory(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        made = _write(scenario, temporary, formats, on_slice)
+        with _few_collections():
+            made = _write(scenario, temporary, formats, on_slice)
         temporary.chmod(0o755)
         if directory.exists():
             directory.rmdir()
@@ -71,29 +72,58 @@ def synth(
     return Made(directory, made.responses, made.names, made.flux_names)
 
 
+@contextlib.contextmanager
+def _few_collections() -> Iterator[None]:
+    """Collect garbage seldom: a world is a million objects that live as long as it is played."""
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, 50, 1_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def check_formats(scenario: Scenario, formats: Sequence[str]) -> None:
+    """Whether each format can be written of what the scenario's taps see.
+
+    Raises
+    ------
+    ValueError
+        When a format is not known, or needs another tap.
+    """
+    for name in formats:
+        if name not in WRITERS:
+            raise ValueError(f"there is no format {name!r}; known ones: {', '.join(WRITERS)}")
+        needed = NEEDS.get(name, scenario.taps)
+        if not set(needed) & set(scenario.taps):
+            raise ValueError(f"{name} is written of the tap {' or '.join(needed)}: add it")
+
+
 def _write(
     scenario: Scenario, directory: Path, formats: Sequence[str], on_slice: OnSlice | None
 ) -> Made:
     services = [(name, settings) for name, _, settings in scenario.services]
     world = World(services, scenario.seed, scenario.start_s)
     demand = Demand(world, scenario.clients, scenario.seed)
-    player = Player(world, demand, scenario.resolvers)
+    player = Player(world, demand, scenario.resolvers, scenario.taps)
     plan.write_tables(directory)
     known = labels(scenario, world)
     (directory / "labels.json").write_bytes(_pretty(known))
-    writers: list[Writer] = [WRITERS[name](directory) for name in formats]
+    writers: list[Writer] = [WRITERS[name](directory, scenario.taps) for name in formats]
     events = Events(scenario, world, demand)
     counts: Counter[str] = Counter()
+    if on_slice:
+        on_slice(0.0, scenario.hours)
     with (directory / "truth.ndjson").open("wb") as truth:
         for event in events.opening():
             truth.write(msgspec.json.encode(event) + b"\n")
-        for from_s, to_s, sides in player.slices(scenario.hours):
+        for from_s, to_s, seen in player.slices(scenario.hours):
             for event in events.of_slice(from_s, to_s):
                 truth.write(msgspec.json.encode(event) + b"\n")
-            for side, table in enumerate(sides):
-                counts[f"rows_{'upstream' if side else 'clients'}"] += table.num_rows
+            for tap, table in seen.items():
+                counts[tap] += table.num_rows
                 for writer in writers:
-                    writer.write(side, table)
+                    writer.write(tap, table)
             if on_slice:
                 on_slice((to_s - scenario.start_s) / 3600, scenario.hours)
     for writer in writers:
@@ -119,6 +149,7 @@ def _card(scenario: Scenario, world: World, player: Player, counts: Counter[str]
         "hours": scenario.hours,
         "clients": scenario.clients,
         "resolvers": scenario.resolvers,
+        "taps": list(scenario.taps),
         "responses": player.n_responses,
         "rows": dict(counts),
         "names_by_preset": dict(

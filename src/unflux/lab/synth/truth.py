@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from unflux.lab.model import plan
+from unflux.lab.model.plan import CLIENTS_FROM
 from unflux.lab.model.services import Service
 from unflux.lab.model.world import World
 from unflux.lab.scenarios import Scenario
-from unflux.lab.synth.demand import CLIENTS_FROM, Demand
+from unflux.lab.synth.demand import Demand
 
 
 def labels(scenario: Scenario, world: World) -> dict[str, Any]:
@@ -41,6 +42,14 @@ def iso(time_s: float) -> str:
     return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
+def isos(times_s: Sequence[float]) -> list[str]:
+    """`iso` of many times."""
+    rest, whole = np.modf(np.array(times_s, np.float64))
+    since_epoch_ms = (whole * 1e6 + np.rint(rest * 1e6)).astype(np.int64) // 1000
+    texts: list[str] = np.datetime_as_string(since_epoch_ms.view("datetime64[ms]")).tolist()
+    return [f"{text}Z" for text in texts]
+
+
 class Events:
     """Lines of `truth.ndjson`, slice by slice. Only flux networks have any."""
 
@@ -55,7 +64,6 @@ class Events:
         self.clock = clock
         """From the model's time to the time that captures of it show."""
         self.before: dict[tuple[int, int], set[int]] = {}
-        self.ns_before: dict[int, list[str]] = {}
         self.domains: dict[int, list[tuple[int, str]]] = {}
         for number, one in enumerate(world.named):
             if self._is_flux(one.service):
@@ -97,7 +105,7 @@ class Events:
 
     def mothership(self, service: int) -> int:
         """The hidden back end: an address that no answer ever holds."""
-        return plan.INFRASTRUCTURE + (1 << 13) + 8_180 - service % 60
+        return self.world.hidden[service][0]
 
     def of_slice(self, from_s: float, to_s: float) -> Iterator[dict[str, Any]]:
         """What changed in a slice, by time."""
@@ -109,8 +117,9 @@ class Events:
             found += self._rrsets(number, service, from_s, to_s)
             found += self._name_servers(number, from_s, to_s)
         found.sort(key=lambda item: item[0])
-        for time_s, event in found:
-            yield {"t": iso(self.clock(time_s)), **event}
+        stamps = isos([self.clock(time_s) for time_s, _ in found])
+        for stamp, (_, event) in zip(stamps, found, strict=True):
+            yield {"t": stamp, **event}
 
     def _agents(
         self, number: int, service: Service, from_s: float
@@ -147,41 +156,38 @@ class Events:
         Networks that answer each query anew change with every query: the capture is their truth.
         """
         settings = service.settings
-        for place, domain in self.domains[number]:
-            named = self.world.named[place]
-            times = np.array(list(service.step_starts(named.domain, from_s, to_s)))
-            if not len(times):
-                continue
-            key = np.full(len(times), named.domain, np.int64)
-            steps = service.steps(key, times + 1e-6)
-            groups = np.full(len(times), named.group, np.int64)
-            picked = service.pick(key, groups, steps, times + 1e-6, settings.k)
-            for time_s, addresses in zip(times.tolist(), picked, strict=True):
-                event = {
-                    "event": "rrset",
-                    "name": domain.removesuffix("."),
-                    "rdtype": settings.rdtype,
-                    "rdata": sorted(map(plan.text_of, addresses)),
-                }
-                yield time_s, event
+        named = [self.world.named[place] for place, _ in self.domains[number]]
+        every = np.array([one.domain for one in named], np.int64)
+        domains, times = service.step_starts(every, from_s, to_s)
+        if not len(times):
+            return
+        within = times + 1e-6
+        steps = service.steps(domains, within)
+        picked = service.pick(domains, service.group_of(domains), steps, within, settings.k)
+        names = {one.domain: one.name.removesuffix(".") for one in named}
+        rows = zip(times.tolist(), domains.tolist(), picked.lists(), strict=True)
+        for time_s, domain, addresses in rows:
+            event = {
+                "event": "rrset",
+                "name": names[domain],
+                "rdtype": settings.rdtype,
+                "rdata": sorted(map(plan.text_of, addresses)),
+            }
+            yield time_s, event
 
     def _name_servers(
         self, number: int, from_s: float, to_s: float
     ) -> Iterator[tuple[float, dict[str, Any]]]:
         """Every change of delegation and glue."""
-        settings = self.scenario.services[number][2]
-        if settings.ns != "rotating":
+        moving = self.world.name_servers.get(number)
+        if moving is None:
             return
-        period = settings.ns_period_s
-        for time_s in np.arange(np.ceil(from_s / period), to_s / period) * period:
-            for place, domain in self.domains[number]:
-                unit = int(self.world.zone_delegation[self.world.named[place].zone])
-                hosts = self.world.name_servers(unit, float(time_s))
-                if self.ns_before.get(place) != hosts:
-                    self.ns_before[place] = hosts
-                    event = {
-                        "event": "name_servers",
-                        "name": domain.removesuffix("."),
-                        "glue": hosts,
-                    }
-                    yield float(time_s), event
+        for place, domain in self.domains[number]:
+            changes = moving.changes(self.world.named[place].domain, from_s, to_s)
+            for time_s, addresses in changes:
+                event = {
+                    "event": "name_servers",
+                    "name": domain.removesuffix("."),
+                    "glue": list(map(plan.text_of, addresses)),
+                }
+                yield time_s, event

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO, ClassVar, Protocol
+from typing import Protocol
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from unflux import _native, sightings, tables
 from unflux._native import Reducer
 
 CONTENT_TYPE = b"protobuf:dnstap.Dnstap"
-SIDES = ("clients", "upstream")
-"""The two taps: below the resolvers' caches, and above them."""
 
 
 class Writer(Protocol):
     """One kind of output."""
 
-    def write(self, side: int, table: pa.Table) -> None:
-        """Take a slice of the answers of one side (0: clients, 1: upstream), in order of time."""
+    def write(self, tap: str, table: pa.Table) -> None:
+        """Take a slice of what one tap saw, in order of time."""
         ...
 
     def close(self) -> None:
@@ -33,25 +30,28 @@ class Writer(Protocol):
 
 
 class AnswersParquet:
-    """`answers.parquet`: both sides, told apart by sensor and vantage."""
+    """`answers.parquet`: all taps, told apart by sensor and vantage."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, taps: Sequence[str]) -> None:
         fields = [
             tables.ANSWERS.field(name).with_type(_as_written(tables.ANSWERS.field(name).type))
             for name in tables.ANSWERS.names
         ]
         self.schema = pa.schema(fields, tables.ANSWERS.metadata)
+        steady = ["ts", "response"]  # they grow from row to row: differences are what is small
         self.out = pq.ParquetWriter(
-            directory / "answers.parquet", self.schema, compression="zstd", store_schema=True
+            directory / "answers.parquet",
+            self.schema,
+            compression="zstd",
+            store_schema=True,
+            use_dictionary=[name for name in self.schema.names if name not in steady],
+            column_encoding=dict.fromkeys(steady, "DELTA_BINARY_PACKED"),
+            write_statistics=["ts"],  # of texts, they would cost as much as the texts do
         )
 
-    def write(self, side: int, table: pa.Table) -> None:
+    def write(self, tap: str, table: pa.Table) -> None:
         """See `Writer`."""
-        columns = [
-            table.column(field.name).cast(field.type) if field.name == "ts"
-            else table.column(field.name) for field in self.schema
-        ]  # fmt: skip
-        self.out.write_table(pa.table(columns, schema=self.schema))
+        self.out.write_table(pa.table(table.columns, schema=self.schema))
 
     def close(self) -> None:
         """See `Writer`."""
@@ -64,17 +64,22 @@ def _as_written(kind: pa.DataType) -> pa.DataType:
 
 
 class Composed:
-    """A file that the core composes, one for each of the sides it has."""
+    """Files that the core composes."""
 
-    form: ClassVar[str]
-
-    def __init__(self, directory: Path) -> None:
-        self.files: list[IO[bytes]] = [(directory / name).open("wb") for name in self.names()]
+    def __init__(self, directory: Path, taps: Sequence[str]) -> None:
+        of_tap = {tap: self.file_of(tap) for tap in taps}
+        files = {name: (directory / name).open("wb") for name in of_tap.values() if name}
+        self.files = list(files.values())
+        self.of_tap = {tap: files[name] for tap, name in of_tap.items() if name}
         for file in self.files:
             file.write(self.head())
 
-    def names(self) -> list[str]:
-        """File names: one, or one for each side."""
+    def file_of(self, tap: str) -> str | None:
+        """Name of the file that holds what a tap saw; None when it goes nowhere."""
+        raise NotImplementedError
+
+    def form_of(self, tap: str) -> str:
+        """What the core composes of it."""
         raise NotImplementedError
 
     def head(self) -> bytes:
@@ -85,11 +90,11 @@ class Composed:
         """What stands at the end."""
         return b""
 
-    def write(self, side: int, table: pa.Table) -> None:
+    def write(self, tap: str, table: pa.Table) -> None:
         """See `Writer`."""
-        if side < len(self.files):
-            for batch in _plain(table).to_batches():
-                self.files[side].write(_native.compose(batch, self.form))
+        if tap in self.of_tap:
+            for batch in table.to_batches():
+                self.of_tap[tap].write(_native.compose(batch, self.form_of(tap)))
 
     def close(self) -> None:
         """See `Writer`."""
@@ -99,13 +104,15 @@ class Composed:
 
 
 class Pcap(Composed):
-    """`clients.pcap` and `upstream.pcap`: the responses as packets; queries are not in them."""
+    """`clients.pcap`, `upstream.pcap`, `tld.pcap`: responses as packets, without queries."""
 
-    form = "pcap"
-
-    def names(self) -> list[str]:
+    def file_of(self, tap: str) -> str | None:
         """See `Composed`."""
-        return [f"{side}.pcap" for side in SIDES]
+        return f"{tap}.pcap"
+
+    def form_of(self, tap: str) -> str:
+        """See `Composed`."""
+        return "pcap"
 
     def head(self) -> bytes:
         """See `Composed`."""
@@ -115,11 +122,13 @@ class Pcap(Composed):
 class Zeek(Composed):
     """`dns.log` of a sensor beside the clients."""
 
-    form = "zeek"
-
-    def names(self) -> list[str]:
+    def file_of(self, tap: str) -> str | None:
         """See `Composed`."""
-        return ["dns.log"]
+        return "dns.log" if tap == "clients" else None
+
+    def form_of(self, tap: str) -> str:
+        """See `Composed`."""
+        return "zeek"
 
     def head(self) -> bytes:
         """See `Composed`."""
@@ -136,13 +145,15 @@ class Zeek(Composed):
 
 
 class Dnstap(Composed):
-    """`dnstap.fstrm`: what the resolvers log of both sides."""
+    """`dnstap.fstrm`: both sides as resolvers log them; `tld.fstrm`: what the top level logs."""
 
-    form = "dnstap"
-
-    def names(self) -> list[str]:
+    def file_of(self, tap: str) -> str | None:
         """See `Composed`."""
-        return ["dnstap.fstrm"]
+        return "tld.fstrm" if tap == "tld" else "dnstap.fstrm"
+
+    def form_of(self, tap: str) -> str:
+        """See `Composed`."""
+        return "dnstap_server" if tap == "tld" else "dnstap"
 
     def head(self) -> bytes:
         """See `Composed`."""
@@ -152,10 +163,6 @@ class Dnstap(Composed):
         """See `Composed`."""
         return struct.pack(">III", 0, 4, 3)
 
-    def write(self, side: int, table: pa.Table) -> None:
-        """See `Writer`."""
-        super().write(0, table)
-
 
 def _control(kind: int) -> bytes:
     body = struct.pack(">III", kind, 1, len(CONTENT_TYPE)) + CONTENT_TYPE
@@ -163,20 +170,21 @@ def _control(kind: int) -> bytes:
 
 
 class Cof:
-    """`pdns.ndjson`: passive DNS of the upstream side, as a sensor operator shares it.
+    """`pdns.ndjson`: passive DNS from above the caches, as a sensor operator shares it.
 
     Rows are one per (owner, rdtype, rdata) of the whole time, so they are kept until the end: this
     is the one writer whose memory grows with what is distinct.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, taps: Sequence[str]) -> None:
         self.path = directory / "pdns.ndjson"
+        self.tap = next((tap for tap in ("upstream", "tld") if tap in taps), None)
         self.reducer = Reducer("drop")
 
-    def write(self, side: int, table: pa.Table) -> None:
+    def write(self, tap: str, table: pa.Table) -> None:
         """See `Writer`."""
-        if side == 1:
-            for batch in _plain(table).to_batches():
+        if tap == self.tap:
+            for batch in table.to_batches():
                 self.reducer.add_answers(batch)
 
     def close(self) -> None:
@@ -207,19 +215,12 @@ def _cof_lines(table: pa.Table) -> Iterable[bytes]:
             yield msgspec.json.encode(line) + b"\n"
 
 
-def _plain(table: pa.Table) -> pa.Table:
-    """Dictionaries as texts, in one batch: the rows of a response stay together."""
-    columns = [
-        pc.cast(column, column.type.value_type) if pa.types.is_dictionary(column.type) else column
-        for column in table.columns
-    ]
-    return pa.table(columns, names=table.column_names).combine_chunks()
-
-
-WRITERS: dict[str, Callable[[Path], Writer]] = {
+WRITERS: dict[str, Callable[[Path, Sequence[str]], Writer]] = {
     "parquet": AnswersParquet,
     "pcap": Pcap,
     "dnstap": Dnstap,
     "zeek": Zeek,
     "cof": Cof,
 }
+NEEDS = {"zeek": ("clients",), "cof": ("upstream", "tld")}
+"""Taps of which a format needs one."""
