@@ -45,7 +45,7 @@ from unflux.share.svg import Svg
 
 SCENARIO = """
 title = "Networks of every kind in one small world"
-hours = 3
+hours = 6
 clients = 300
 resolvers = 1
 [[service]]
@@ -265,7 +265,7 @@ def test_growth_adds_up(found: Networks) -> None:
         growth = one.growth
         assert sum(growth.new) == growth.total[-1] <= len(one.agents)
         assert all(new <= seen for new, seen in zip(growth.new, growth.seen, strict=True))
-        assert growth.by_hour_of_day is None  # three hours are no day
+        assert growth.by_hour_of_day is None  # six hours are no day
 
 
 def test_lifetimes_are_those_of_kaplan_and_meier() -> None:
