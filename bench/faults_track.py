@@ -1,4 +1,4 @@
-"""Kill `unflux track run` at random points: what it heard is kept once, and nobody is asked too soon.
+"""Kill `unflux track run` at random points: what it heard is kept once, nobody is asked too soon.
 
 A server on loopback gives each answer an address of its own, and notes who asked what when. So the
 history can be compared with what really happened: an address in it twice was counted twice, one
@@ -16,10 +16,12 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from faults import Outcome, Run, command, rows
 from faults_watch import findings
+
 from unflux.sightings import Dataset
 from unflux.track.store import Store
 
@@ -61,7 +63,7 @@ class Server:
 
     def shortest_s(self) -> float:
         """Shortest time between two equal questions."""
-        gaps = [b - a for times in self.asked.values() for a, b in zip(times, times[1:], strict=False)]
+        gaps = [b - a for times in self.asked.values() for a, b in pairwise(times)]
         return min(gaps)
 
 
@@ -98,7 +100,7 @@ def torture(folder: Path, kills: int, seed: int) -> Outcome:
             outcome.failures.append(run.said.read_text())
         try:
             outcome.parts_when_killed.append(_look(directory))
-        except Exception as error:  # noqa: BLE001  whatever it is, it is a failure
+        except Exception as error:
             outcome.failures.append(f"after a kill: {error!r}")
     run = Run(track, directory, server.port, FLOOR_S * 2, said=folder / "last.stderr")
     if run.end() != 0:
@@ -140,12 +142,10 @@ def _look(directory: Path) -> int:
     return len(Dataset.open(directory / "dataset").manifest.inputs)
 
 
-def _compare(
-    directory: Path, server: Server, killed_at_s: list[float], outcome: Outcome
-) -> None:
+def _compare(directory: Path, server: Server, killed_at_s: list[float], outcome: Outcome) -> None:
     """The history beside what the server knows."""
-    sightings = [row for row in rows(directory / "dataset") if row.get("rdtype") == "A"]
-    kept = {row["rdata"]: row["count_raw"] for row in sightings if row["rdata"]}
+    there = [row for row in rows(directory / "dataset") if row.get("rdata")]
+    kept = {row["rdata"]: row["count_raw"] for row in there if row["rdtype"] == "A"}
     gone = [(at, one) for at, one in server.answered if one not in kept]
     twice = [one for one, count in kept.items() if count != 1]
     if twice:
@@ -160,13 +160,14 @@ def _compare(
     told = {}
     for line in (directory / "findings.ndjson").read_text().splitlines():
         one = json.loads(line)
-        told[one["name"]] = (one["verdict"], one["score"])
-    judged = {name: found for name, found in findings(directory / "dataset").items() if name in told}
+        told[one["dns"]["question"]["name"]] = (one["rule"]["name"], one["flux"]["score"])
+    judged = {
+        name: found for name, found in findings(directory / "dataset").items() if name in told
+    }
     if told != judged or len(told) != N_NAMES:
         outcome.failures.append("findings.ndjson is not what the dataset says")
-    spool = list((directory / "spool").glob("*"))
-    if spool:
-        outcome.failures.append(f"{spool[0]} was left behind")
+    left = [*(directory / "spool").glob("*"), *directory.rglob(".*.*")]
+    outcome.failures += [f"{path} was left behind" for path in left]
     outcome.figures |= {
         "answers given": len(server.answered),
         "answers lost": len(gone),
