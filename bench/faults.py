@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Kill `unflux scan --save` at random points, again and again, and compare with an undisturbed run.
+"""Kill unflux at random points, again and again, and compare with an undisturbed run.
 
-`faults.py [--kills 200] [--seed 1]` prints a line of figures and fails when a restart fails or a
-dataset differs. The whole command runs, with parts after each file instead of each GiB, so that
-there is much to tear apart. `tests/test_faults.py` does the same with fewer kills.
+`faults.py [--what scan|watch|track|rejudge] [--kills 200] [--seed 1]` prints a line of figures and
+fails when a restart fails, or what is kept differs from what the documentation states. Here is
+`scan --save`: the whole command runs, with parts after each file instead of each GiB, so that
+there is much to tear apart; the others are in `faults_watch.py`, `faults_track.py` and
+`faults_rejudge.py`. `tests/test_faults.py` does the same with fewer kills.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import os
 import random
@@ -30,14 +33,19 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["unflux.cli", "unflux.pipeline", "duckdb", "pyarrow.parquet"])
 
 
-def scan(inputs: Path, dataset: Path, said: Path) -> None:
+def command(words: list[str], said: Path) -> None:
     """The command as a user types it, with standard error in a file."""
     with said.open("wb") as errors, Path(os.devnull).open("wb") as nowhere:
         os.dup2(errors.fileno(), 2)
         os.dup2(nowhere.fileno(), 1)
-    reading.SAVE_EVERY_BYTES = 1
-    sys.argv = ["unflux", "scan", str(inputs), "--save", str(dataset), "--json"]
+    sys.argv = ["unflux", *words]
     cli.app()
+
+
+def scan(inputs: Path, dataset: Path, said: Path) -> None:
+    """`unflux scan --save` with a part for each file."""
+    reading.SAVE_EVERY_BYTES = 1
+    command(["scan", str(inputs), "--save", str(dataset), "--json"], said)
 
 
 @dataclass(slots=True)
@@ -50,15 +58,22 @@ class Outcome:
     parts_when_killed: list[int] = field(default_factory=list)
     """Parts that counted after each kill: that they differ shows that the points differed."""
     failures: list[str] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    """What else was measured, by a name that says what it is."""
 
 
 class Run:
     """The command in a process of its own, forked from one that has imported everything."""
 
-    def __init__(self, inputs: Path, dataset: Path) -> None:
-        self.said = dataset.with_suffix(".stderr")
-        self.process = CONTEXT.Process(target=scan, args=(inputs, dataset, self.said))
+    def __init__(self, target: Callable[..., None], *arguments: object, said: Path) -> None:
+        self.said = said
+        self.process = CONTEXT.Process(target=target, args=(*arguments, said))
         self.process.start()
+
+    @classmethod
+    def scan(cls, inputs: Path, dataset: Path) -> Run:
+        """`unflux scan --save`."""
+        return cls(scan, inputs, dataset, said=dataset.with_suffix(".stderr"))
 
     def end(self) -> int | None:
         """Wait for its end; the exit code, or minus the signal that ended it."""
@@ -90,7 +105,7 @@ def wait_for(done: Callable[[], bool], seconds: float = 60) -> None:
 
 def undisturbed(inputs: Path, dataset: Path) -> tuple[list[dict[str, Any]], float]:
     """The rows of an undisturbed run, and how long it worked on the dataset."""
-    run = Run(inputs, dataset)
+    run = Run.scan(inputs, dataset)
     wait_for((dataset / ".lock").exists)
     began = time.monotonic()
     if run.end() != 0:
@@ -109,7 +124,7 @@ def torture(inputs: Path, folder: Path, kills: int, seed: int) -> Outcome:
         number += 1
         while outcome.kills < kills and _killed(inputs, dataset, chance, working_s, outcome):
             pass
-        run = Run(inputs, dataset)
+        run = Run.scan(inputs, dataset)
         if run.end() != 0:
             outcome.failures.append(run.said.read_text())
         elif rows(dataset) != expected:
@@ -125,7 +140,7 @@ def _killed(
     """One run with its kill; whether the kill came before its end. The dataset must be whole."""
     lock = dataset / ".lock"
     before = lock.stat().st_mtime_ns if lock.exists() else 0
-    run = Run(inputs, dataset)
+    run = Run.scan(inputs, dataset)
     wait_for(
         lambda: (
             run.process.exitcode is not None
@@ -156,20 +171,30 @@ def make_inputs(folder: Path, pieces: int = 24) -> Path:
     return inputs
 
 
+def torture_of(what: str) -> Callable[[Path, int, int], Outcome]:
+    """What kills a command, given a new directory, a number of kills and a seed."""
+    if what == "scan":
+        return lambda folder, kills, seed: torture(make_inputs(folder), folder, kills, seed)
+    found: Callable[[Path, int, int], Outcome] = importlib.import_module(f"faults_{what}").torture
+    return found
+
+
 def main() -> None:
     """Make inputs, kill, print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--what", choices=["scan", "watch", "track", "rejudge"], default="scan")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="unflux-faults-") as name:
-        folder = Path(name)
-        outcome = torture(make_inputs(folder), folder, options.kills, options.seed)
+        outcome = torture_of(options.what)(Path(name), options.kills, options.seed)
     different = len(set(outcome.parts_when_killed))
     print(
-        f"{outcome.kills} kills, {outcome.finished} runs that were faster than theirs, at "
-        f"{different} different states of the dataset; {len(outcome.failures)} failures"
+        f"{options.what}: {outcome.kills} kills, {outcome.finished} runs that were faster than "
+        f"theirs, at {different} different states on disk; {len(outcome.failures)} failures"
     )
+    for name, value in outcome.figures.items():
+        print(f"  {name}: {value:g}")
     if outcome.failures:
         raise SystemExit("\n".join(outcome.failures[:10]))
 

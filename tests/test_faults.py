@@ -82,6 +82,17 @@ def test_runs_killed_at_random_points_go_on_and_end_like_an_undisturbed_one(
     assert len(set(outcome.parts_when_killed)) > 1
 
 
+@pytest.mark.parametrize("what", ["watch", "track", "rejudge"])
+def test_what_is_killed_goes_on_and_loses_no_more_than_the_docs_say(
+    what: str, tmp_path: Path
+) -> None:
+    if what == "rejudge":
+        pytest.importorskip("sqlalchemy", reason="findings need pip install 'unflux[serve]'")
+    outcome = faults.torture_of(what)(tmp_path, 3, 2)
+    assert outcome.failures == []
+    assert outcome.kills == 3
+
+
 def test_a_run_killed_before_its_first_part_counted_leaves_a_dataset_to_go_on_with(
     logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

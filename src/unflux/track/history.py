@@ -41,7 +41,8 @@ def flush(directory: Path) -> int:
             _take_in(directory, file)
             store.unseal(file)
             (spool / file).unlink(missing_ok=True)
-        for path in spool.glob("answers-*.parquet"):  # written but never sealed: written anew
+        # Written but never sealed: written anew; and what a killed run had not even written whole.
+        for path in (*spool.glob("answers-*.parquet"), *spool.glob(".answers-*")):
             path.unlink()
         n_flushed = 0
         while True:

@@ -62,6 +62,8 @@ def update(directory: Path, judging: Judging, now: Callable[[], float]) -> list[
     `findings.ndjson` beside the dataset holds the findings of all listed names.
     """
     history.flush(directory)
+    for path in directory.glob(f".{FINDINGS}.*"):  # of a killed run; this one holds the lock
+        path.unlink()
     result = scan(directory, judging)
     if result is None:
         return []
