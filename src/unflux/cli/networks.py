@@ -13,7 +13,7 @@ from rich.console import Console
 from unflux import networks, pipeline, sources
 from unflux.cli import common
 from unflux.pipeline import ScanOptions
-from unflux.share import network_pictures, network_table
+from unflux.share import network_detail, network_pictures, network_table
 from unflux.sightings import Dataset, check_new_directory
 
 TABLE_WIDTH = 140
@@ -30,6 +30,10 @@ def find_networks(
     asn_db: common.AsnDb = None,
     country_db: common.CountryDb = None,
     as_json: common.AsJson = False,
+    show: Annotated[
+        str | None,
+        typer.Option(help="One network with all that is known of it: its id, name or address."),
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -90,8 +94,11 @@ def find_networks(
             content = {"summary": scan.summary, **msgspec.to_builtins(found)}
             sys.stdout.buffer.write(msgspec.json.encode(content) + b"\n")
         else:
-            width = None if sys.stdout.isatty() else TABLE_WIDTH
-            network_table.show(found, scan.summary, Console(width=width))
+            console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
+            if show:
+                network_detail.show(network_detail.choose(found, show), console)
+            else:
+                network_table.show(found, scan.summary, console)
         common.print_errors(scan.history.inputs)
     raise typer.Exit(common.exit_code(scan.history.inputs))
 

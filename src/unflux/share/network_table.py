@@ -11,10 +11,12 @@ from rich.text import Text
 
 from unflux.networks.model import Network, Networks
 from unflux.networks.size import Size
+from unflux.share.network_detail import period
 from unflux.share.table import STYLES, summary_lines
+from unflux.share.text import visible
 
 MAX_ROWS = 100
-TITLES = ("names", "seen", "size at a time", "roles", "sub-nets", "ASes", "countries", "rotation")
+TITLES = ("names", "seen", "size at a time", "roles", "sub-\nnets", "ASes/\ncountries", "rotation")
 
 
 def show(found: Networks, summary: dict[str, Any], console: Console) -> None:
@@ -35,7 +37,7 @@ def _table(networks: list[Network]) -> Table:
     table.add_column("network", no_wrap=True)
     table.add_column("kind", no_wrap=True)
     for title in TITLES:
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=title.startswith("size"))
     table.add_column("for example", overflow="fold", ratio=1)
     for one in networks:
         roles = ", ".join(f"{count} {role}" for role, count in sorted(one.roles.items()))
@@ -47,12 +49,18 @@ def _table(networks: list[Network]) -> Table:
             size_text(one.size),
             roles,
             str(len(one.sub_networks)),
-            str(len(one.asns)),
-            str(len(one.countries)),
-            "?" if one.rotation_s is None else f"{one.rotation_s:.0f} s",
-            Text(one.names[0].name),
+            f"{len(one.asns)}/{len(one.countries)}",
+            _rotation(one),
+            Text(visible(one.names[0].name)),
         )
     return table
+
+
+def _rotation(one: Network) -> str:
+    """Of answers; where only name servers rotate, of these."""
+    if one.rotation_s is None and one.ns_rotation_s is not None:
+        return f"NS {period(one.ns_rotation_s)}"
+    return "?" if one.rotation_s is None else period(one.rotation_s)
 
 
 def size_text(size: Size) -> str:
@@ -85,4 +93,6 @@ def _notes(found: Networks) -> list[str]:
         ]
     if found.unplaced:
         lines.append(f"{found.unplaced} ambiguous names belong to no network")
+    if found.networks:
+        lines.append("all that is known of one: --show NETWORK (an id, a name or an address)")
     return lines

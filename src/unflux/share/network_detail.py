@@ -1,0 +1,227 @@
+"""One flux network, everything that is known of it, for people at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unflux.errors import UnfluxError
+from unflux.networks.model import Growth, Lifetime, Network, NetworkAgent, NetworkName, Networks
+from unflux.networks.size import Size
+from unflux.share.table import STYLES
+from unflux.share.text import visible
+
+MAX_LISTED = 12
+"""Names, addresses, delegations and so on that are shown; all are in --json."""
+BARS = "▁▂▃▄▅▆▇█"
+MAX_BARS = 60
+UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
+
+
+def choose(found: Networks, wanted: str) -> Network:
+    """A network by its id, or by one of its names or addresses.
+
+    Raises
+    ------
+    UnfluxError
+        When there is none.
+    """
+    text = wanted.strip().lower().removesuffix(".")
+    for one in found.networks:
+        if text == one.id or any(name.name == text for name in one.names):
+            return one
+    for one in found.networks:
+        if any(agent.address == text for agent in one.agents):
+            return one
+    raise UnfluxError(
+        f"no network is called {wanted}, or has it: `unflux networks` without --show lists them"
+    )
+
+
+def show(one: Network, console: Console) -> None:
+    """Everything of a network, then its first names and addresses."""
+    head = Text(f"{one.id} ")
+    head.append(one.kind, STYLES[one.kind])
+    head.append(f": {_n(len(one.names), 'name')}, {_n(len(one.agents), 'address')}")
+    console.print(head, highlight=False)
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column(no_wrap=True, style="bold")
+    facts.add_column(overflow="fold")
+    for key, value in _facts(one):
+        facts.add_row(key, Text(visible(value)))
+    console.print(facts, highlight=False)
+    console.print(_names(one.names), highlight=False)
+    console.print(_agents(one.agents), highlight=False)
+
+
+def _facts(one: Network) -> Iterator[tuple[str, str]]:
+    yield "seen", f"{_time(one.first_seen)} to {_time(one.last_seen)}"
+    yield from _size(one.size)
+    yield from _growth(one.growth)
+    yield "stay", lifetime_text(one.lifetime)
+    yield "roles", ", ".join(f"{n} {role}" for role, n in sorted(one.roles.items()))
+    yield "rotation", f"answers {period(one.rotation_s)}, name servers {period(one.ns_rotation_s)}"
+    yield (
+        "layers",
+        "; ".join(
+            f"{part.layer}: {_n(part.n_addresses, 'address')}, {_n(part.n_groups, 'group')}"
+            for part in one.layers
+        ),
+    )
+    if len(one.sub_networks) > 1:
+        for number, sub in enumerate(one.sub_networks[:MAX_LISTED], 1):
+            size = f", {_estimate(sub.size)} at a time" if sub.size.estimate is not None else ""
+            yield (
+                f"sub-network {number}",
+                (
+                    f"{_n(len(sub.names), 'name')} ({sub.names[0]} …), "
+                    f"{_n(sub.n_agents, 'address')}{size}"
+                ),
+            )
+    yield "origin ASes", _counts(one.asns)
+    yield "countries", _counts(one.countries)
+    yield from _delegations(one)
+    if one.sleepers:
+        yield f"sleepers ({len(one.sleepers)})", _some([each.name for each in one.sleepers])
+    for other in one.overlaps[:MAX_LISTED]:
+        yield (
+            "shared with",
+            (f"{other.network}: {_n(other.n_common, 'address')}, {other.share:.0%} of its own"),
+        )
+    for event in one.history:
+        yield "history", event
+
+
+def _size(size: Size) -> Iterator[tuple[str, str]]:
+    if size.estimate is None:
+        yield "size at a time", f"not known: {size.note}"
+        return
+    yield "size at a time", f"{_estimate(size)} in {size.window_h:g} h: {size.note}"
+    told = [each.estimate for each in size.series if each.estimate is not None]
+    if len(told) > 1:
+        yield "… over time", f"{bars(told)} {min(told):.0f} to {max(told):.0f}"
+
+
+def _growth(growth: Growth) -> Iterator[tuple[str, str]]:
+    if not growth.hours:
+        return
+    more = "" if growth.new_per_h is None else f", lately {growth.new_per_h:g} new an hour"
+    yield "addresses", f"{bars(growth.seen)} by hour, {growth.total[-1]} in all{more}"
+    if growth.by_hour_of_day:
+        low, high = min(growth.by_hour_of_day), max(growth.by_hour_of_day)
+        yield (
+            "… of the day",
+            (f"{bars(growth.by_hour_of_day)} 0 to 23 h UTC, {low:g} to {high:g} an hour"),
+        )
+
+
+def lifetime_text(life: Lifetime) -> str:
+    """How long addresses stay, in words."""
+    if not life.n:
+        return "not known: all were there from the first hour on"
+    known = f"of {life.n} whose beginning was seen, {life.n_gone} are gone"
+    if life.median_h is None:
+        return f"more than half for as long as was watched ({known})"
+    return f"half for {period(life.median_h * 3600)} and more ({known})"
+
+
+def _delegations(one: Network) -> Iterator[tuple[str, str]]:
+    found = one.delegations
+    suffixes = ", ".join(f"{n} under {suffix}" for suffix, n in found.by_public_suffix.items())
+    glue = f", {_n(found.glue_addresses, 'address')} of name servers" * bool(found.glue_addresses)
+    yield (
+        "delegations",
+        (f"{_n(found.zones, 'zone')} ({suffixes}), {_n(found.ns_changes, 'change')} of NS{glue}"),
+    )
+    for change in found.changes[-3:]:
+        yield (
+            f"… {_time(change.at)}",
+            (f"{change.zone}: {_some(change.ns_removed, 3)} → {_some(change.ns_added, 3)}"),
+        )
+
+
+def _names(names: Sequence[NetworkName]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("name", "verdict", "score", "sub-net", "first seen", "last seen"):
+        table.add_column(title, justify="right" if title in ("score", "sub-net") else "left")
+    for one in names[:MAX_LISTED]:
+        table.add_row(
+            Text(visible(one.name)), Text(one.verdict, STYLES[one.verdict]), f"{one.score:.2f}",
+            str(one.sub_network + 1), _time(one.first_seen), _time(one.last_seen),
+        )  # fmt: skip
+    return _with_rest(table, len(names))
+
+
+def _agents(agents: Sequence[NetworkAgent]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("address", "role", "evidence", "names", "answers", "AS", "country",
+                  "first seen", "last seen"):  # fmt: skip
+        table.add_column(title, justify="right" if title in ("names", "answers") else "left")
+    most = sorted(agents, key=lambda one: (-one.n_names, -one.count, one.address))
+    for one in most[:MAX_LISTED]:
+        asn = "" if one.origin_asn is None else f"AS{one.origin_asn} {one.organisation or ''}"
+        table.add_row(
+            one.address, one.role, one.evidence, str(one.n_names), str(one.count),
+            Text(visible(asn.strip())), one.country or "?", _time(one.first_seen),
+            _time(one.last_seen),
+        )  # fmt: skip
+    return _with_rest(table, len(agents))
+
+
+def _with_rest(table: Table, n: int) -> Table:
+    if n > MAX_LISTED:
+        table.caption = f"… and {n - MAX_LISTED} more: use --json"
+        table.caption_justify = "left"
+    return table
+
+
+def bars(values: Sequence[float]) -> str:
+    """A row of bars from 0 to the largest; means of several where there are too many.
+
+    >>> bars([0, 1, 2, 4])
+    '▁▂▄█'
+    """
+    step = -(-len(values) // MAX_BARS)
+    parts = [values[at : at + step] for at in range(0, len(values), step)]
+    means = [sum(part) / len(part) for part in parts]
+    top = max(means, default=0.0) or 1.0
+    return "".join(BARS[min(7, int(mean / top * 7.999))] for mean in means)
+
+
+def period(seconds: float | None) -> str:
+    """A time in its largest fitting unit.
+
+    >>> period(5400), period(None)
+    ('1.5 h', 'not known')
+    """
+    if seconds is None:
+        return "not known"
+    size, unit = next((one for one in UNITS if seconds >= one[0]), UNITS[-1])
+    return f"{seconds / size:.3g} {unit}"
+
+
+def _estimate(size: Size) -> str:
+    return f"{size.estimate:.0f} ({size.low:.0f}-{size.high:.0f})"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return f"{len(counts)}: " + _some([f"{key} {n}" for key, n in counts.items()])
+
+
+def _some(texts: Sequence[str], at_most: int = MAX_LISTED) -> str:
+    rest = f" … and {len(texts) - at_most} more" if len(texts) > at_most else ""
+    return (", ".join(texts[:at_most]) or "none") + rest
+
+
+def _n(count: int, what: str) -> str:
+    plural = "es" if what.endswith("s") else "s"
+    return f"{count} {what}{'' if count == 1 else plural}"
+
+
+def _time(text: str | None) -> str:
+    """To the minute."""
+    return text[:16].replace("T", " ") if text else "?"
