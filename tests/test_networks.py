@@ -498,6 +498,31 @@ def test_the_command_keeps_ids_beside_the_dataset(
     assert "addresses, not machines" in again.stdout
 
 
+def test_one_network_is_shown_by_its_id_a_name_or_an_address(
+    cli: Cli, world: Path, found: Networks
+) -> None:
+    where = (world / "answers.parquet", "--asn-db", world / "asn.mmdb",
+             "--country-db", world / "country.mmdb")  # fmt: skip
+    (double,) = of_kind(found, world, "double")
+    only = {agent.address for agent in double.agents}.difference(
+        *({agent.address for agent in one.agents} for one in found.networks if one is not double)
+    )
+    shown = [
+        cli("networks", *where, "--show", wanted).stdout
+        for wanted in (double.id, double.names[0].name.upper() + ".", min(only))
+    ]
+    assert shown[0] == shown[1] == shown[2]
+    assert shown[0].startswith(f"{double.id} double_flux: {len(double.names)} names")
+    assert f"{len(double.agents)} addresses" in shown[0].splitlines()[0]
+    for said in ("size at a time", "stay", "rotation", "origin ASes", "delegations", "verdict"):
+        assert said in shown[0], said
+    told = json.loads(cli("networks", *where, "--show", double.id, "--json").stdout)
+    assert [one["id"] for one in told["networks"]] == [double.id]
+    none = cli("networks", *where, "--show", "nobody.test")
+    assert none.returncode == 1
+    assert "no network is called nobody.test" in none.stderr
+
+
 def test_an_input_without_flux_has_no_networks(cli: Cli, tmp_path: Path) -> None:
     log = tmp_path / "pdns.ndjson"
     log.write_text(

@@ -90,13 +90,15 @@ def find_networks(
         found = networks.find_networks(scan.judged, seed=seed, state_file=state_file)
         if pictures_to:
             network_pictures.write_networks(found, pictures_to, png=png)
+        if show:
+            found = msgspec.structs.replace(found, networks=[network_detail.choose(found, show)])
         if as_json:
             content = {"summary": scan.summary, **msgspec.to_builtins(found)}
             sys.stdout.buffer.write(msgspec.json.encode(content) + b"\n")
         else:
             console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
             if show:
-                network_detail.show(network_detail.choose(found, show), console)
+                network_detail.show(found.networks[0], console)
             else:
                 network_table.show(found, scan.summary, console)
         common.print_errors(scan.history.inputs)
