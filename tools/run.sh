@@ -72,7 +72,7 @@ demo() {
 
 # Peers that tests compare with and talk to; tests of those that are absent are skipped.
 peers="tshark chromium postgresql unbound bind9 bind9-dnsutils knot-resolver lua-cqueues pdns-recursor
-    dnsdist curl iproute2"
+    dnsdist curl iproute2 openssl"
 
 tests() {
     local missing=()

@@ -13,7 +13,7 @@ from unflux.lab.live import session
 from unflux.lab.live.resolver import find_unbound
 
 PACKAGES = ("aiohttp", "pyroute2", "dns")
-TOOLS = ("dig", "curl", "tshark", "kresd", "pdns_recursor")
+TOOLS = ("dig", "curl", "openssl", "tshark", "kresd", "pdns_recursor")
 
 
 @dataclass(frozen=True, slots=True)
