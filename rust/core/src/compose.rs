@@ -30,14 +30,9 @@ pub enum Form {
 
 impl Form {
     pub fn from_name(name: &str) -> Option<Self> {
-        [
-            ("pcap", Form::Pcap),
-            ("dnstap", Form::Dnstap),
-            ("dnstap_server", Form::DnstapServer),
-            ("zeek", Form::Zeek),
-        ]
-        .into_iter()
-        .find_map(|(known, form)| (known == name).then_some(form))
+        [("pcap", Form::Pcap), ("dnstap", Form::Dnstap), ("dnstap_server", Form::DnstapServer), ("zeek", Form::Zeek)]
+            .into_iter()
+            .find_map(|(known, form)| (known == name).then_some(form))
     }
 }
 
