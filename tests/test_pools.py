@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from conftest import CLIENT, Cli, a_response, response, udp_frame, write_pcap
 from unflux import detect, engine, enrich, features, pipeline, sightings
 from unflux.features import windows
-from unflux.features.chao import chao2, chao2_sql
+from unflux.features.chao import chao2, chao2_sql, pool_size
 from unflux.features.components import components
 from unflux.sources.base import ReadOptions
 
@@ -138,6 +138,21 @@ def test_chaos_formula_is_the_same_in_sql(once: int, twice: int, more: int, n: i
     spelled = ", ".join(chao2_sql(str(observed), str(once), str(twice), str(n)))
     in_sql = engine.query(f"SELECT * FROM (VALUES ({spelled})) AS found(a, b, c)").to_pylist()[0]
     assert list(in_sql.values()) == pytest.approx(list(chao2(observed, once, twice, n)))
+
+
+def test_a_number_is_shown_where_it_says_something() -> None:
+    # 20 seen once, 10 twice, 10 five times, in 30 answers: unseen = 29/30 · 20 · 19 / (2 · 11).
+    pool = pool_size([1] * 20 + [2] * 10 + [5] * 10, 30)
+    assert pool.chao is not None
+    assert pool.chao.estimate == pytest.approx(40 + 29 / 30 * 380 / 22)
+    assert pool.coverage == pytest.approx(1 - 20 / 90)
+    assert 40 < pool.chao.low < pool.chao.estimate < pool.chao.high
+    assert pool_size([1] * 50, 10).chao is None, "never twice: nothing to go by"
+    assert pool_size([2] * 9, 10).chao is None, "too few"
+    assert pool_size([], 0).chao is None
+    for complete in (pool_size([2] * 30, 10), pool_size([5] * 4, 10)):
+        assert complete.chao is not None
+        assert complete.chao.estimate == complete.observed
 
 
 def test_chaos_formula_by_hand() -> None:

@@ -131,10 +131,14 @@ def test_one_answer_says_nothing_of_the_size_of_its_pool() -> None:
 
     at_once = {f"198.18.0.{host}": seen([minute]) for host in range(10)}
     assert portrait.pool_estimate(at_once) is None
-    over_time = {f"198.18.0.{host}": seen([minute + host // 2]) for host in range(10)}
+    over_time = {
+        f"198.18.0.{host}": seen([minute + host // 2, minute + 20 + host][: 1 + (host > 5)])
+        for host in range(16)
+    }
     estimate = portrait.pool_estimate(over_time)
     assert estimate is not None
-    assert estimate["estimate"] > estimate["observed"] == 10
+    assert estimate["estimate"] > estimate["observed"] == 16
+    assert estimate["once"] == 6
 
 
 def test_minutes_are_read_back_from_the_bits_of_an_hour() -> None:

@@ -9,9 +9,19 @@ that changes it counts all that was in it over the time. Who calls it says when 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from statistics import median
 from typing import NamedTuple
 
 Z_95 = 1.959964
+MIN_TWICE = 10
+MIN_COVERAGE = 0.3
+CONDITIONS = (
+    f"at least {MIN_TWICE} addresses seen in exactly two answers, and a coverage of at least "
+    f"{MIN_COVERAGE:.0%}"
+)
+"""What a number that is shown needs; a pool that was seen over and over needs no second half."""
+ALL_SEEN_COVERAGE, ALL_SEEN_TIMES = 0.98, 5
 
 
 class Chao(NamedTuple):
@@ -46,6 +56,37 @@ def chao2(observed: int, once: int, twice: int, n_samples: int | None = None) ->
         )
     spread = math.exp(Z_95 * math.sqrt(math.log(1 + max(variance, 0.0) / unseen**2)))
     return Chao(observed + unseen, observed + unseen / spread, observed + unseen * spread)
+
+
+class PoolSize(NamedTuple):
+    """What a pool's answers tell of its size."""
+
+    observed: int
+    """Addresses seen."""
+    once: int
+    """Those seen in one answer only."""
+    coverage: float
+    """Share of the answers' addresses that belongs to ones already seen (Good and Turing), 0…1."""
+    chao: Chao | None
+    """None where `CONDITIONS` are not met: a number would say little."""
+
+
+def pool_size(times: Iterable[int], n_answers: int) -> PoolSize:
+    """The size of a pool of which each address stood in so many of `n_answers` answers.
+
+    >>> [round(one, 1) for one in pool_size([1] * 5 + [2] * 10 + [3] * 20, 30).chao]
+    [35.9, 35.1, 44.3]
+    >>> pool_size([1, 1, 2], 4).chao is None
+    True
+    """
+    counts = list(times)
+    once, twice, total = counts.count(1), counts.count(2), sum(counts)
+    coverage = 1 - once / total if total else 0.0
+    # Few stand at two when all were seen again and again: nothing is left to estimate.
+    all_seen = bool(counts) and coverage >= ALL_SEEN_COVERAGE and median(counts) >= ALL_SEEN_TIMES
+    shown = (twice >= MIN_TWICE or all_seen) and coverage >= MIN_COVERAGE and n_answers >= 2
+    found = chao2(len(counts), once, twice, n_answers) if shown else None
+    return PoolSize(len(counts), once, coverage, found)
 
 
 def chao2_sql(observed: str, once: str, twice: str, n_samples: str) -> tuple[str, str, str]:

@@ -15,16 +15,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from unflux.features.chao import chao2
+from unflux.features.chao import CONDITIONS, pool_size
 from unflux.networks.answers import HOUR_MINUTES, Answers
 
 I64 = npt.NDArray[np.int64]
-MIN_TWICE = 10
-MIN_COVERAGE = 0.3
-CONDITIONS = (
-    f"at least {MIN_TWICE} addresses seen in exactly two answers, and a coverage of at least "
-    f"{MIN_COVERAGE:.0%}"
-)
 WINDOWS_H = (1, 2, 3, 6, 12, 24, 48, 96, 168)
 MIN_RETURNING = 15
 """Addresses that were seen twice, before anything is said about how long they stay."""
@@ -68,21 +62,13 @@ def of_window(answers: Answers, from_minute: int, to_minute: int) -> Estimate:
     """The estimate for the answers of a window."""
     part = answers.between(from_minute, to_minute)
     _, counts = np.unique(part.code, return_counts=True)
-    slots = len(part.code)
-    coverage = 1 - int((counts == 1).sum()) / slots if slots else 0.0
-    fits = int((counts == 2).sum()) >= MIN_TWICE or _all_seen(counts, coverage)
+    found = pool_size(counts.tolist(), part.n)
     values: tuple[float | None, float | None, float | None] = (None, None, None)
-    if fits and coverage >= MIN_COVERAGE:
-        once, twice = int((counts == 1).sum()), int((counts == 2).sum())
-        estimate, low, high = chao2(len(counts), once, twice, part.n)
-        values = (round(estimate, 1), round(low, 1), round(high, 1))
+    if found.chao is not None:
+        estimate, low, high = (round(value, 1) for value in found.chao)
+        values = (estimate, low, high)
     span = (from_minute * 60, to_minute * 60)
-    return Estimate(*span, len(counts), part.n, round(coverage, 4), *values)
-
-
-def _all_seen(counts: I64, coverage: float) -> bool:
-    """So often seen, all of them, that few stand at two: nothing is left to estimate."""
-    return len(counts) > 0 and coverage >= 0.98 and float(np.median(counts)) >= 5
+    return Estimate(*span, found.observed, part.n, round(found.coverage, 4), *values)
 
 
 def stay_h(answers: Answers) -> float | None:

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from unflux.detect import Finding
 from unflux.detect.base import Agent, Explanation
+from unflux.features.chao import pool_size
 from unflux.pipeline import Scan
 from unflux.share import pictures, report_networks, svg
 from unflux.share.case import AGENT_NOTE, EVIDENCE
@@ -22,7 +23,7 @@ from unflux.share.html import Html, el, join
 from unflux.share.pictures import Band, Lane, TimeScale
 from unflux.share.svg import Svg
 from unflux.share.table import in_triage_order, one_line
-from unflux.share.timeline import HOUR_US, Timeline, Track, estimate_pool, timelines
+from unflux.share.timeline import HOUR_US, Timeline, Track, timelines
 
 MAX_PICTURED = 60
 """Findings with a page of their own; all are in the table (to `MAX_ROWS`) and in the NDJSON."""
@@ -291,7 +292,7 @@ def _strip(
 
 def _growth(line: Timeline, scale: TimeScale) -> Html | None:
     """How many addresses were seen by when; nothing where all came at once."""
-    pool = estimate_pool(line.addresses, line.n_answers)
+    pool = pool_size([one.n_fresh for one in line.addresses], line.n_answers).chao
     points = line.growth()
     if points[0][0] == points[-1][0]:
         return None

@@ -7,7 +7,7 @@ by the hour: a spell is the time from the first to the last sight within one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from unflux import engine
 from unflux.detect import Finding
-from unflux.features.chao import chao2
 from unflux.features.hosts import address_rows
 from unflux.pipeline import Judged, absolute, bare
 
@@ -172,36 +171,3 @@ def _ttls(rows: pa.Table) -> dict[int, list[tuple[int, int, int]]]:
     for row in engine.query(TTLS, rows=rows).to_pylist():
         found[row["name_id"]].append((row["hour_us"], row["low_s"], row["high_s"]))
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class PoolEstimate:
-    """How many addresses there are, seen and unseen: a lower bound under unequal use."""
-
-    estimate: float
-    low: float
-    high: float
-    coverage: float
-    """Share of the answers' addresses that belongs to ones already seen (Good and Turing), 0…1."""
-
-
-MIN_DOUBLETONS = 10
-MIN_COVERAGE = 0.3
-
-
-def estimate_pool(tracks: Iterable[Track], n_answers: int) -> PoolEstimate | None:
-    """Chao's estimate for incidences (`features.chao`), with its 95 % interval.
-
-    An answer is a sample without replacement, so incidences count, not records. None where it
-    would say little: fewer than `MIN_DOUBLETONS` addresses seen exactly twice, or a coverage below
-    `MIN_COVERAGE`. Addresses that left since count too: it is the pool over the whole time.
-    """
-    counts = [track.n_fresh for track in tracks]
-    n_seen, n_all = len(counts), sum(counts)
-    once, twice = counts.count(1), counts.count(2)
-    if twice < MIN_DOUBLETONS or n_answers < 2:
-        return None
-    coverage = 1 - once / n_all
-    if coverage < MIN_COVERAGE:
-        return None
-    return PoolEstimate(*chao2(n_seen, once, twice, n_answers), coverage)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from unflux.features.chao import chao2
+from unflux.features.chao import pool_size
 from unflux.web.history import Facts
 
 MINUTE_S, HOUR_S = 60, 3600
@@ -175,21 +175,17 @@ def pool_estimate(seen: Mapping[str, Seen]) -> dict[str, Any] | None:
     """How many addresses there are, seen and unseen: Chao's lower bound (`features.chao`).
 
     A minute with fresh answers is one sample. It supposes that the pool does not change while it
-    is looked at: for one that does, it counts what was in it over the time. None below five
-    addresses or three samples: one answer says nothing of what the next one would hold.
+    is looked at: for one that does, it counts what was in it over the time. None where a number
+    would say little.
     """
     minutes = {minute for one in seen.values() for side in one.sides.values() for minute in side}
-    if len(seen) < 5 or len(minutes) < 3:
+    found = pool_size([one.n for one in seen.values()], len(minutes))
+    if found.chao is None:
         return None
-    times = Counter(one.n for one in seen.values())
-    f1, f2, observed = times[1], times[2], len(seen)
-    estimate, low, high = chao2(observed, f1, f2, len(minutes))
     return {
-        "estimate": round(estimate),
-        "low": round(low),
-        "high": round(high),
-        "observed": observed,
-        "once": f1,
+        **{name: round(value) for name, value in found.chao._asdict().items()},
+        "observed": found.observed,
+        "once": found.once,
         "method": "chao2",
     }
 

@@ -24,7 +24,7 @@ BLOCK_S = 900.0
 SLICES = (4, 2, 1)
 """Blocks that are played at once, at most: divisors of an hour, so that the first hour of a day is
 the same as an hour of the same scenario."""
-SLICE_QUERIES = 150_000
+SLICE_QUERIES = 600_000
 """Queries of a slice of several blocks, about: enough for columns to be worth their while."""
 MAX_CHAIN = 5
 """CNAMEs that are followed; resolvers stop at about twice as many."""
