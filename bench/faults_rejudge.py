@@ -13,15 +13,14 @@ import time
 from pathlib import Path
 
 from faults import Outcome, Run, command
-from web import rows_of
+from web import write_dataset
 
-from unflux import sightings
 from unflux.web import judging
 from unflux.web.store import Store
 
 DETECTORS = ("unflux", "holz2008")
 KILLS_WHEN_NEW, KILLS_WHEN_JUDGED = 3, 7
-N_NAMES, SIGHTINGS_PER_NAME = 6_000, 12
+N_NAMES, RESPONSES_PER_NAME = 6_000, 12
 NEW, OF = "confirmed", "faults"
 Found = list[tuple[str, str, float]]
 
@@ -59,11 +58,7 @@ class Judged:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.dataset = folder, folder / "dataset"
-        seen = folder / "sightings.parquet"
-        sightings.write_table(rows_of(0, N_NAMES, SIGHTINGS_PER_NAME), seen)
-        made = Run(save, seen, self.dataset, said=folder / "made.stderr")
-        if made.end() != 0:
-            raise AssertionError(made.said.read_text())
+        write_dataset(self.dataset, N_NAMES, RESPONSES_PER_NAME)
         self.id = judging.scan_of(self.dataset).id
         self.expected: dict[str | None, Found] = {None: []}
         for detector in DETECTORS:
@@ -83,11 +78,6 @@ class Judged:
         if wait and one.end() != 0:
             raise AssertionError(one.said.read_text())
         return one
-
-
-def save(seen: Path, dataset: Path, said: Path) -> None:
-    """The dataset that is judged."""
-    command(["scan", str(seen), "--save", str(dataset), "--json"], said)
 
 
 def torture(folder: Path, kills: int, seed: int) -> Outcome:
