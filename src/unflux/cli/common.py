@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
+from unflux import sources
 from unflux.cli.times import duration_s, parse_us
 from unflux.errors import UnfluxError
 from unflux.share.text import visible
@@ -93,6 +94,8 @@ def read_options(
         until_us = parse_us(until, now) if until else ANY_TIME_US[1]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    if since_us >= until_us:
+        raise typer.BadParameter("--since is not before --until: nothing lies between them")
     return ReadOptions(
         ports=tuple(ports),
         vantage=vantage,
@@ -150,7 +153,7 @@ def print_errors(inputs: Iterable[Input]) -> None:
     """One sentence on standard error for each file that could not be read to its end."""
     for one in inputs:
         if one.books.error:
-            say(f"unflux: {one.path}: {one.books.error}")
+            say(f"unflux: {sources.name_of(one.path)}: {one.books.error}")
 
 
 def exit_code(inputs: Iterable[Input]) -> int:

@@ -94,8 +94,8 @@ def scan(
             common.progress_bar("reading") as on_progress,
         ):
             result = pipeline.scan(files_to_read, options, on_progress)
-        if out:
-            files.write_directory(result, out)
+            if out:
+                files.write_directory(result, out, options)
         _print(result, as_json, as_ndjson)
     raise typer.Exit(_exit_code(result, fail_on_find))
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 
 from unflux import sightings
-from unflux.pipeline import Scan
+from unflux.pipeline import Scan, ScanOptions
 from unflux.share import json, report
 
 
-def write_directory(scan: Scan, directory: Path) -> list[Path]:
+def write_directory(scan: Scan, directory: Path, options: ScanOptions) -> list[Path]:
     """Write ``report.html``, ``findings.ndjson``, ``summary.json`` and the dataset.
 
     Raises
@@ -19,7 +19,7 @@ def write_directory(scan: Scan, directory: Path) -> list[Path]:
     UnfluxError
         When the directory holds something already.
     """
-    written = sightings.write_dataset(scan.history, directory)
+    written = sightings.write_dataset(scan.history, directory, _taken_in(scan, options))
     directory.mkdir(parents=True, exist_ok=True)
     findings, summary = directory / "findings.ndjson", directory / "summary.json"
     with sightings.whole_file(findings) as temporary, temporary.open("wb") as out:
@@ -31,3 +31,10 @@ def write_directory(scan: Scan, directory: Path) -> list[Path]:
     with sightings.whole_file(page) as temporary, temporary.open("wb") as out:
         report.write_report(scan, out)
     return [*written, findings, summary, page]
+
+
+def _taken_in(scan: Scan, options: ScanOptions) -> list[sightings.TakenIn]:
+    """By what the inputs are known again when the directory grows by ``--save``."""
+    if options.save is not None and options.window_s is None:
+        return sightings.Dataset.open(options.save).manifest.inputs
+    return sightings.entries_of(scan.history, None if options.window_s else options.read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -124,9 +125,12 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
             lines.append(f"{title}: {inner}")
     known = sum(entry["known"] for entry in summary["inputs"])
     if known:
-        lines.append(f"taken in before: {known} files, not read again")
+        lines.append(f"taken in before: {number_of_files(known)}, not read again")
+    notes = Counter(entry["note"] for entry in summary["inputs"] if entry["note"])
+    lines += [f"note on {number_of_files(n)}: {note}" for note, n in notes.items()]
     if summary["passed_over"]:
-        lines.append(f"in no known format: {len(summary['passed_over'])} files, passed over")
+        n_passed_over = number_of_files(len(summary["passed_over"]))
+        lines.append(f"in no known format: {n_passed_over}, passed over")
     for entry in summary["inputs"]:
         places = ", ".join(
             f"{kind} first at {tally['first']}" for kind, tally in entry["malformed"].items()
@@ -135,6 +139,14 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
             lines.append(f"{entry['path']}: {places}")
     lines += [f"cannot see: {spot}" for spot in summary["blind_spots"]]
     return lines + [f"warning: {warning}" for warning in summary["warnings"]]
+
+
+def number_of_files(n: int) -> str:
+    """
+    >>> number_of_files(1), number_of_files(2)
+    ('1 file', '2 files')
+    """
+    return f"{n} file" if n == 1 else f"{n} files"
 
 
 def show_finding(finding: Finding, features: dict[str, Any], console: Console) -> None:

@@ -5,6 +5,7 @@ To add one, see CONTRIBUTING.md, "Add an input format".
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from unflux.sources.dnsmonster import DnsMonster
 from unflux.sources.dnsmonster_parquet import DnsMonsterParquet, is_of_dnsmonster
 from unflux.sources.dnstap import Dnstap
 from unflux.sources.eve import SuricataEve
-from unflux.sources.parquet import UnfluxParquet
+from unflux.sources.parquet import UnfluxParquet, holds_answers
 from unflux.sources.passivedns import PassiveDnsLog
 from unflux.sources.pcap import Pcap
 from unflux.sources.pcapng import Pcapng
@@ -78,6 +79,18 @@ def choose(path: Path, format_name: str | None = None) -> Source | str:
     return source
 
 
+def is_on_ports(source: Source) -> bool:
+    """Is a file of this format searched for DNS by port, so that `--port` chooses in it?"""
+    return isinstance(source, Pcap | Pcapng)
+
+
+def reaches_over_time(source: Source, path: Path) -> bool:
+    """Are a file's rows about more than a moment each, so that two times may both take one in?"""
+    if isinstance(source, UnfluxParquet):
+        return not holds_answers(path)
+    return isinstance(source, PassiveDnsCof)
+
+
 def _parquet(source: Source, path: Path, *, is_named: bool) -> Source | str:
     """Whose Parquet it is, which stands at the end of a file."""
     if _is_packed(path):
@@ -122,7 +135,17 @@ def _as_file(path: Path, stack: ExitStack) -> Path:
     )
     shutil.copyfileobj(_Bounded(stream, STREAM_LIMIT_BYTES), spool)
     spool.flush()
+    _STREAMS[Path(spool.name)] = "standard input" if path == Path("-") else name_of(path)
     return Path(spool.name)
+
+
+_STREAMS: dict[Path, str] = {}
+"""What the temporary files of streams stand for; as many as a command has arguments."""
+
+
+def name_of(path: Path) -> str:
+    """What a file is called towards people: as UTF-8, whatever bytes its name has."""
+    return _STREAMS.get(path) or os.fsencode(path).decode(errors="backslashreplace")
 
 
 class _Bounded:

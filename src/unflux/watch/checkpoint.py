@@ -15,7 +15,7 @@ import pyarrow as pa
 from unflux import sources
 from unflux._native import Progress, Reducer, Window
 from unflux.sightings import Dataset, History
-from unflux.sightings.dataset import TakenIn
+from unflux.sightings.taken import TakenIn
 from unflux.sources.base import ReadOptions
 
 MAX_PARTS = 60
