@@ -12,15 +12,20 @@ from unflux.share import json, report
 
 
 def write_directory(scan: Scan, directory: Path, options: ScanOptions) -> list[Path]:
-    """Write ``report.html``, ``findings.ndjson``, ``summary.json`` and the dataset.
+    """Write ``report.html``, ``findings.ndjson``, ``summary.json`` and the dataset, or nothing.
 
     Raises
     ------
     UnfluxError
         When the directory holds something already.
     """
+    with sightings.whole_directory(directory) as temporary:
+        written = _write(scan, temporary, options)
+        return [directory / path.relative_to(temporary) for path in written]
+
+
+def _write(scan: Scan, directory: Path, options: ScanOptions) -> list[Path]:
     written = sightings.write_dataset(scan.history, directory, _taken_in(scan, options))
-    directory.mkdir(parents=True, exist_ok=True)
     findings, summary = directory / "findings.ndjson", directory / "summary.json"
     with sightings.whole_file(findings) as temporary, temporary.open("wb") as out:
         json.write_findings(scan.findings, out)

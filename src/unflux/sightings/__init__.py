@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unflux.sightings.dataset import Dataset, write_dataset
-from unflux.sightings.files import check_new_directory, whole_file, write_table
+from unflux.sightings.files import check_new_directory, whole_directory, whole_file, write_table
 from unflux.sightings.history import History, Input, plain
 from unflux.sightings.intake import entries_of
 from unflux.sightings.reading import (
@@ -33,6 +33,7 @@ __all__ = [
     "run_interruptibly",
     "select",
     "sigterm_as_interrupt",
+    "whole_directory",
     "whole_file",
     "write_dataset",
     "write_table",
