@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,9 +161,16 @@ def exit_code(inputs: Iterable[Input]) -> int:
     return EXIT_ERROR if any(one.books.error for one in inputs) else EXIT_OK
 
 
+def _nothing() -> str:
+    return "nothing was written"
+
+
 @contextmanager
-def clean_end() -> Iterator[None]:
-    """Turn what may go wrong into one sentence on standard error and an exit code."""
+def clean_end(kept: Callable[[], str] = _nothing) -> Iterator[None]:
+    """Turn what may go wrong into one sentence on standard error and an exit code.
+
+    `kept` says what there is of a command's work when it is stopped half way.
+    """
     try:
         with sigterm_as_interrupt():
             yield
@@ -182,5 +189,5 @@ def clean_end() -> Iterator[None]:
         say(f"unflux: {where}{error.strerror or error}")
         raise typer.Exit(EXIT_ERROR) from None
     except KeyboardInterrupt:
-        say("unflux: stopped; nothing was written")
+        say(f"unflux: stopped; {kept()}")
         raise typer.Exit(128 + signal.SIGINT) from None

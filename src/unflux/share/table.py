@@ -38,7 +38,7 @@ def show_scan(scan: Scan, console: Console) -> None:
             console.print(f"… and {len(worth_a_row) - MAX_ROWS} more: use --json or --ndjson")
     console.print(_headline(scan.n_flux, scan.summary["names"]))
     for line in summary_lines(scan.summary):
-        console.print(Text(visible(line)), style="dim", highlight=False)
+        console.print(Text(visible(line)), style="dim", highlight=False, soft_wrap=True)
     if scan.n_flux and console.is_terminal:
         hint = "next: unflux explain NAME … (why), scan … --out DIR (report with pictures)"
         console.print(Text(hint), style="dim", highlight=False)
@@ -102,6 +102,8 @@ def one_line(finding: Finding) -> str:
 
 
 def _headline(n_flux: int, names: dict[str, Any]) -> Text:
+    if not names["judged"]:  # "0 flux" would read as an all-clear
+        return Text("nothing was judged: no name with answers was read", "bold yellow")
     by_verdict = names["by_verdict"]
     text = Text(f"{n_flux} flux", "bold red" if n_flux else "bold green")
     counts = (f"{by_verdict[verdict]} {verdict}" for verdict in list(by_verdict)[3:])

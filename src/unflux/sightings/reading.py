@@ -158,16 +158,18 @@ def add_to(
         selection = select(paths)
         intake = Intake(dataset, options, format_name)
         inputs: list[Input] = []
+        total = sum(map(sources.size_of, selection.files))
         for step in _steps(selection.files):
             wanted, said = intake.look_at_all(step)
             inputs += said
             for how, some in by_options(wanted):
+                before = sum(one.size_bytes for one in inputs)
                 part = reduce(
                     [one.path for one in some],
                     how,
                     format_name=format_name,
                     strict=strict,
-                    on_progress=on_progress,
+                    on_progress=_of_all(on_progress, before, total),
                 )
                 done, entries = remembered(some, part.inputs)
                 inputs += done
@@ -176,6 +178,13 @@ def add_to(
     unread = [one for one in history.inputs if one.books.error is not None]  # parts of its own
     inputs = in_order(inputs, selection.files)
     return replace(history, inputs=inputs + unread, passed_over=selection.passed_over)
+
+
+def _of_all(on_progress: OnProgress | None, before: int, total: int) -> OnProgress | None:
+    """Progress of a step as progress of all steps."""
+    if on_progress is None:
+        return None
+    return lambda done, _: on_progress(min(before + done, total), total)
 
 
 def _steps(files: list[Path]) -> Iterator[list[Path]]:
