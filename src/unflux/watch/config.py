@@ -76,7 +76,7 @@ class WatchConfig:
     )
     alert_suppress: str = setting("30m", "The same verdict of a name is told once in this time.")
     alert_ambiguous: bool = setting(False, "Tell of ambiguous names too.")
-    metrics: str | None = setting(None, "HOST:PORT of /metrics and /healthz.")
+    metrics: str | None = setting(None, "HOST:PORT of /metrics, /healthz and /readyz.")
 
     def problems(self) -> list[str]:
         """Everything that is wrong, a sentence each."""

@@ -16,9 +16,10 @@ from unflux._native import Live, Window
 from unflux.detect import Finding
 from unflux.share import rpz
 from unflux.sources.base import client_key_of
-from unflux.watch import alerts, inlets, measures, service
+from unflux.watch import alerts, inlets, limits, measures, service
 from unflux.watch import config as settings
 from unflux.watch.blocks import (
+    MAX_USERS,
     Blocklist,
     BlockRules,
     Decision,
@@ -71,8 +72,10 @@ class Watch:
         self.verdicts: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.evicted: Counter[str] = Counter()
+        self.zone_fails = False
+        """The last try to write the policy zone failed."""
         self.flux: dict[str, str] = {}
-        """Names judged flux, and their verdicts; the first ones go at `MAX_FLUX_NAMES`."""
+        """Names judged flux, and their verdicts; at `MAX_FLUX_NAMES` the first ones go, counted."""
         self.window = Window()
         self.size = self.window.size()
         self.saver: Saver | None = None
@@ -81,6 +84,8 @@ class Watch:
         self._ticked_at = time.monotonic()
         self.readers: list[Tail | inlets.Interface] = []
         self._opened: list[Any] = []
+        self.health: HealthServer | None = None
+        self.limits = limits.Limits(log)
         self.tick_took_s = 0.0
         self.evidence_age_s = 0.0
 
@@ -115,7 +120,8 @@ class Watch:
         self._open_inlets()
         if config.metrics:
             host, port = settings.host_port(config.metrics, "metrics")
-            self.health = HealthServer(host, port, self.metrics, self.healthy)
+            states = {"/healthz": self.healthy, "/readyz": self.ready}
+            self.health = HealthServer(host, port, self.metrics, states)
             self._opened.append(self.health)
             self.log.say("metrics", at=f"http://{host}:{self.health.port}/metrics")
         self._publish(force=True)
@@ -225,7 +231,9 @@ class Watch:
             (one.close if hasattr(one, "close") else one.stop)()
         if hasattr(self, "_lock"):
             self._lock.__exit__(None, None, None)
-        self.log.say("stopped", **self._short())
+        reached = limits.counts(self) if hasattr(self, "live") else {}
+        reached.pop("frames_dropped", None)  # stands there already
+        self.log.say("stopped", **self._short(), **{name: n for name, n in reached.items() if n})
 
     def _short(self) -> dict[str, Any]:
         return {
@@ -252,10 +260,13 @@ class Watch:
                 self.saver.take(young)
         now_us = self.clock.now_us()
         ids = self.window.due(now_us // US, self.config.judge_max)
+        self.counts["rounds_full"] += len(ids) == self.config.judge_max
         judged = self.judge.judge(self.window, ids)
         self._act(judged, now_us)
         self.teller.tell_of_connections(self.flux, now_us)
         self._bound(now_us)
+        self.limits.tell(limits.counts(self))
+        self.teller.tell_of_failures(self.log)
         self._ticked_at = time.monotonic()
         self.tick_took_s = self._ticked_at - started
         return judged
@@ -268,11 +279,6 @@ class Watch:
                 self.books[f"{kind}:{name}"] += tally["count"]
         if books["time_last_us"] is not None:
             self.clock.stream_us = max(self.clock.stream_us, books["time_last_us"])
-        dropped = self.live.counters()["frames_dropped"]
-        if dropped > self.counts["frames_dropped"]:
-            n = dropped - self.counts["frames_dropped"]
-            self.log.trouble("frames_dropped", f"{n} more frames: the queue was full", n=dropped)
-            self.counts["frames_dropped"] = dropped
 
     def _mind_the_clock(self) -> None:
         step_s = self.clock.step_s()
@@ -300,6 +306,7 @@ class Watch:
                 self.flux[finding.name] = finding.verdict
                 while len(self.flux) > MAX_FLUX_NAMES:
                     del self.flux[next(iter(self.flux))]
+                    self.counts["flux_names_forgotten"] += 1
             decision = self._decide(finding, now_us)
             changed |= decision.outcome in ("blocked", "renewed")
             if finding.is_flux or self.config.alert_ambiguous:
@@ -334,7 +341,7 @@ class Watch:
         flux = set(self.flux) | {one.trigger for one in self.blocklist.blocks.values()}
         if self.blocklist.rules.ip:
             addresses = [agent.address for agent in finding.agent_list if agent.special is None]
-            users = self.window.users_of(addresses, 1000)
+            users = self.window.users_of(addresses, MAX_USERS)
             found = exclusive_addresses(addresses, users, flux)
             self.blocklist.add_extra(finding, rpz.ADDRESS, found, now_us)
         if self.blocklist.rules.nsdname and finding.verdict != detect.FLUX_VERDICTS[0]:
@@ -344,7 +351,10 @@ class Watch:
             self.blocklist.add_extra(finding, rpz.NSDNAME, found, now_us)
 
     def _publish(self, *, force: bool = False) -> None:
+        n_published, n_failed = self.publisher.n_published, self.publisher.n_failed
         self.publisher.publish(self.blocklist, self.clock.now_us(), force=force)
+        if (self.publisher.n_published, self.publisher.n_failed) != (n_published, n_failed):
+            self.zone_fails = self.publisher.n_failed > n_failed
 
     def _save_blocks(self) -> None:
         if self.saver is not None:
@@ -417,6 +427,17 @@ class Watch:
         """For `/healthz`: are rounds being done?"""
         age_s = time.monotonic() - self._ticked_at
         return {"ok": age_s < STALLED_S, "last_round_s": round(age_s, 1), **self._short()}
+
+    def ready(self) -> dict[str, Any]:
+        """For `/readyz`: does it protect? With what it still waits for, a sentence each."""
+        waits_for = []
+        if not self.healthy()["ok"]:
+            waits_for.append(f"no round was done for {STALLED_S:.0f} s")
+        if self.zone_fails:
+            waits_for.append(f"the policy zone {self.config.rpz} cannot be written")
+        if self.saver is not None and not self.saver.is_saved:
+            waits_for.append(f"blocks cannot be saved in {self.config.state}")
+        return {"ok": not waits_for, "waits_for": waits_for, "blocks": len(self.blocklist.blocks)}
 
     def metrics(self) -> Numbers:
         """For `/metrics`."""
