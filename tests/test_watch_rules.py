@@ -120,7 +120,7 @@ def test_blocks_outlive_the_process(tmp_path: Path, cli: Cli) -> None:
     store = BlockStore(tmp_path)
     assert store.load() == [] and store.find(["x"], 0) is None
     store.save(blocklist.blocks.values())
-    other = Blocklist(BlockRules())
+    other = Blocklist(BlockRules(action="nodata"))
     other.restore(store.load(), now_us)
     assert other.blocks == blocklist.blocks
     other.restore(store.load(), now_us + 13 * HOUR_US)

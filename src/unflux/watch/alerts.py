@@ -59,10 +59,12 @@ def compose(
     `connections`: who connected to the agents; None where nobody told us.
     """
     alert = json.ecs(finding)
-    alert["event"] |= {"action": f"flux_{decision.outcome}", "created": told_at}
     block = decision.block
+    is_only_listed = block is not None and action == "monitor"
+    outcome = "listed" if is_only_listed and decision.outcome == "blocked" else decision.outcome
+    alert["event"] |= {"action": f"flux_{outcome}", "created": told_at}
     alert["flux_block"] = {
-        "outcome": decision.outcome,
+        "outcome": outcome,
         "why": decision.why,
         "action": action if block else None,
         "trigger": block.trigger if block else None,

@@ -93,10 +93,25 @@ class Blocklist:
         self.n_refused: Counter[str] = Counter()
 
     def restore(self, blocks: Iterable[Block], now_us: int) -> None:
-        """Take up blocks of an earlier run that are not over."""
+        """Take up blocks of an earlier run that are not over, with the action of today."""
         for block in blocks:
             if block.until_us > now_us and not self.is_allowed(block.trigger):
-                self.blocks[block.kind, block.trigger] = block
+                self.blocks[block.kind, block.trigger] = self._today(block)
+
+    def reconfigure(self, rules: BlockRules, allow: Iterable[str]) -> None:
+        """Other rules: what is allowed now is let go, the rest gets the action of now."""
+        self.rules, self.allow = rules, {one.rstrip(".").lower() for one in allow}
+        self.blocks = {
+            key: self._today(block)
+            for key, block in self.blocks.items()
+            if not self.is_allowed(block.trigger)
+        }
+
+    def _today(self, block: Block) -> Block:
+        """The zone has one action for all its entries."""
+        if block.action == self.rules.action:
+            return block
+        return msgspec.structs.replace(block, action=self.rules.action)
 
     def entries(self) -> list[rpz.Entry]:
         """For the policy zone."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SAYS = {
     "frames_dropped": "dnstap frames came while the queue was full: raise queue or threads",
     "producers_refused": "too many producers of dnstap: hung up",
+    "streams_not_frames": "a producer does not speak Frame Streams: hung up",
+    "streams_not_dnstap": "a producer's Frame Streams carry no dnstap: hung up",
+    "streams_cut": "a producer went inside a frame, which is lost",
     "outside_time": "stamped behind the window or minutes ahead, and left out: see the clocks",
     "packets_dropped": "the kernel had no room for packets of the interface: take dnstap",
     "rounds_full": "more names were due than judge_max: they are judged a round later",
@@ -39,6 +42,13 @@ SAYS = {
     "connections_agents_forgotten": "too many addresses of flux names: the oldest are let go",
 }
 """What each counter means: a line of `/metrics`' help, and of the log."""
+OF_PRODUCERS = (
+    "frames_dropped",
+    "producers_refused",
+    "streams_not_frames",
+    "streams_not_dnstap",
+    "streams_cut",
+)
 LABELLED = frozenset({"outside_time", "blocks_refused_full"})
 """In `/metrics` they stand with others of their kind, as ``skipped`` and ``not_blocked``."""
 
@@ -46,9 +56,7 @@ LABELLED = frozenset({"outside_time", "blocks_refused_full"})
 def counts(watch: Watch) -> dict[str, int]:
     """How often each bound was reached since the start; a bound of what is not open is left out."""
     live = watch.live.counters()
-    found = {
-        "frames_dropped": live["frames_dropped"],
-        "producers_refused": live["producers_refused"],
+    found = {name: live[name] for name in OF_PRODUCERS} | {
         "outside_time": watch.books["skipped:outside_time"],
         "packets_dropped": sum(one.n_dropped for one in watch.interfaces),
         "blocks_displaced": watch.blocklist.n_displaced,

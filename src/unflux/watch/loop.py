@@ -35,6 +35,7 @@ from unflux.watch.judging import Judge, Judgements
 from unflux.watch.log import Log
 from unflux.watch.outlets import Outlet, open_outlet
 from unflux.watch.publishing import Publisher
+from unflux.watch.reloading import Reloaded, reloaded
 from unflux.watch.saving import Saver
 from unflux.watch.store import BlockStore
 from unflux.watch.tailing import Tail
@@ -51,17 +52,27 @@ STATE_SHARE = 0.5
 KEEP_SHARE = 0.5
 """Evicting costs about the same whatever goes: so much stays, and it is rare."""
 STALLED_S = 30.0
+PRODUCERS_EVERY_S = 5.0
+"""Producers come and go as they like: how many are connected is a line at most so often."""
 MAX_FLUX_NAMES = 200_000
 
 
 class Watch:
     """A running watch. `run` returns when SIGTERM, SIGINT or `stop` says so."""
 
-    def __init__(self, config: WatchConfig, log: Log, config_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: WatchConfig,
+        log: Log,
+        config_path: Path | None = None,
+        said: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`said`: what of the settings the command line says, where the file is not asked."""
         problems = config.problems()
         if problems:
             raise ValueError("; ".join(problems))
-        self.config, self.log, self.config_path = config, log, config_path
+        self.config, self.log = config, log
+        self.config_path, self.said = config_path, dict(said or {})
         self.clock = Clock(config.clock)
         self.window_s = int(settings.duration_s(config.window, "window"))
         self.tick_s = settings.duration_s(config.tick, "tick")
@@ -83,6 +94,11 @@ class Watch:
         self._stop, self._reload = threading.Event(), threading.Event()
         self._ticked_at = time.monotonic()
         self.readers: list[Tail | inlets.Interface] = []
+        self.followers: list[inlets.Follower] = []
+        self.connection_logs: list[ConnectionLog] = []
+        self.interfaces: list[inlets.Interface] = []
+        self.is_open = False
+        self._n_producers, self._said_producers_at = 0, -PRODUCERS_EVERY_S
         self._opened: list[Any] = []
         self.health: HealthServer | None = None
         self.limits = limits.Limits(log)
@@ -107,7 +123,7 @@ class Watch:
         for sentence in enrichment.blind_spots:
             self.log.say("blind_spot", says=sentence)
         self.judge = Judge(enrichment, detect.by_id(config.detector))
-        self.allow = settings.read_allowlist(Path(config.allow)) if config.allow else []
+        self.allow = self._allowed(config)
         self.state = Path(config.state) if config.state else None
         self._open_state()
         suppress_s = int(settings.duration_s(config.alert_suppress, "alert_suppress"))
@@ -125,6 +141,7 @@ class Watch:
             self._opened.append(self.health)
             self.log.say("metrics", at=f"http://{host}:{self.health.port}/metrics")
         self._publish(force=True)
+        self.is_open = True
 
     def _open_state(self) -> None:
         self.blocklist = Blocklist(self._rules(), self.allow)
@@ -187,6 +204,10 @@ class Watch:
             reader.start()
         for one in self.listening:
             self.log.say("listening", dnstap=one)
+        for tail in (*self.followers, *self.connection_logs):
+            self.log.say("following", file=tail.path)
+        for interface in self.interfaces:
+            self.log.say("listening", interface=interface.name)
 
     def run(self) -> None:
         """Work until stopped."""
@@ -201,7 +222,7 @@ class Watch:
         try:
             self.open()
             service.notify("READY=1")
-            self.log.say("watching", detector=self.config.detector, window=self.config.window)
+            self.log.say("watching", **self._about())
             saved_at = time.monotonic()
             while not self._stop.is_set():
                 started = time.monotonic()
@@ -219,10 +240,11 @@ class Watch:
 
     def close(self) -> None:
         """Take in what is queued, save, and give everything back."""
+        for reader in self.readers:
+            reader.stop()
         if hasattr(self, "live"):
-            for reader in self.readers:
-                reader.stop()
             self.live.stop()
+        if self.is_open:
             self.tick()
             self.save(wait=True)
         if self.saver is not None:
@@ -231,18 +253,24 @@ class Watch:
             (one.close if hasattr(one, "close") else one.stop)()
         if hasattr(self, "_lock"):
             self._lock.__exit__(None, None, None)
-        reached = limits.counts(self) if hasattr(self, "live") else {}
-        reached.pop("frames_dropped", None)  # stands there already
+        if not self.is_open:
+            return  # why is told by who started it
+        reached = limits.counts(self)
+        del reached["frames_dropped"]  # stands there already
         self.log.say("stopped", **self._short(), **{name: n for name, n in reached.items() if n})
+
+    def _about(self) -> dict[str, Any]:
+        action = {"action": self.config.rpz_action} if self.publisher.is_wanted else {}
+        return {"detector": self.config.detector, "window": self.config.window} | action
 
     def _short(self) -> dict[str, Any]:
         return {
             "items": self.books["items"],
             "decoded": self.books["decoded"],
-            "dropped": self.live.counters()["frames_dropped"] if hasattr(self, "live") else 0,
+            "dropped": self.live.counters()["frames_dropped"],
             "judged": self.counts["judged"],
             "flux": len(self.flux),
-            "blocks": len(self.blocklist.blocks) if hasattr(self, "blocklist") else 0,
+            "blocks": len(self.blocklist.blocks),
         }
 
     def tick(self) -> Judgements:
@@ -265,6 +293,7 @@ class Watch:
         self._act(judged, now_us)
         self.teller.tell_of_connections(self.flux, now_us)
         self._bound(now_us)
+        self._tell_of_inlets()
         self.limits.tell(limits.counts(self))
         self.teller.tell_of_failures(self.log)
         self._ticked_at = time.monotonic()
@@ -279,6 +308,17 @@ class Watch:
                 self.books[f"{kind}:{name}"] += tally["count"]
         if books["time_last_us"] is not None:
             self.clock.stream_us = max(self.clock.stream_us, books["time_last_us"])
+
+    def _tell_of_inlets(self) -> None:
+        """Who came and went, and which logs give nothing."""
+        n_producers = self.live.counters()["producers"]
+        now = time.monotonic()
+        if n_producers != self._n_producers and now - self._said_producers_at >= PRODUCERS_EVERY_S:
+            self.log.say("producers", connected=n_producers)
+            self._n_producers, self._said_producers_at = n_producers, now
+        for tail in (*self.followers, *self.connection_logs):
+            if (says := tail.waits_for(now)) is not None:
+                self.log.trouble("not_read", says, file=tail.path)
 
     def _mind_the_clock(self) -> None:
         step_s = self.clock.step_s()
@@ -354,7 +394,9 @@ class Watch:
         n_published, n_failed = self.publisher.n_published, self.publisher.n_failed
         self.publisher.publish(self.blocklist, self.clock.now_us(), force=force)
         if (self.publisher.n_published, self.publisher.n_failed) != (n_published, n_failed):
-            self.zone_fails = self.publisher.n_failed > n_failed
+            failed_before, self.zone_fails = self.zone_fails, self.publisher.n_failed > n_failed
+            if failed_before and not self.zone_fails:
+                self.log.say("rpz_written", file=self.config.rpz)
 
     def _save_blocks(self) -> None:
         if self.saver is not None:
@@ -399,29 +441,32 @@ class Watch:
 
     def reload(self) -> None:
         """SIGHUP: the allowlist, and what the file says of blocks and alerts, are read again."""
-        values: dict[str, Any] = {}
-        problems: list[str] = []
+        new, problems = Reloaded(self.config), list[str]()
         if self.config_path is not None:
             values, problems = settings.load(self.config_path)
-        merged = settings.combine(_as_dict(self.config) | values, {})
-        problems += merged.problems()
+            new = reloaded(self.config, values, self.said)
+        problems = [*dict.fromkeys((*problems, *new.problems))]
+        if not problems:
+            try:
+                allow = self._allowed(new.config)
+            except ValueError as error:
+                problems = [str(error)]
         if problems:
             for sentence in problems:
                 self.log.say("not_reloaded", why=sentence)
             return
-        self.config = merged
-        self.allow = settings.read_allowlist(Path(merged.allow)) if merged.allow else []
-        self.blocklist.rules = self._rules()
-        self.blocklist.allow = set(self.allow)
-        for key, block in list(self.blocklist.blocks.items()):
-            if self.blocklist.is_allowed(block.trigger):
-                del self.blocklist.blocks[key]
-        self.teller.suppression.suppress_us = int(
-            settings.duration_s(merged.alert_suppress, "alert_suppress") * US
-        )
-        self.publisher.reconfigure(merged, self.allow)
+        self.config, self.allow = new.config, allow
+        self.blocklist.reconfigure(self._rules(), self.allow)
+        suppress_s = settings.duration_s(self.config.alert_suppress, "alert_suppress")
+        self.teller.suppression.suppress_us = int(suppress_s * US)
+        self.publisher.reconfigure(self.config, self.allow)
         self._save_blocks()
-        self.log.say("reloaded", allowed=len(self.allow))
+        said = {"changed": ", ".join(new.changed), "needs_restart": ", ".join(new.needs_restart)}
+        shown = {name: value for name, value in said.items() if value}
+        self.log.say("reloaded", allowed=len(self.allow), **shown)
+
+    def _allowed(self, config: WatchConfig) -> list[str]:
+        return settings.read_allowlist(Path(config.allow)) if config.allow else []
 
     def healthy(self) -> dict[str, Any]:
         """For `/healthz`: are rounds being done?"""
@@ -442,7 +487,3 @@ class Watch:
     def metrics(self) -> Numbers:
         """For `/metrics`."""
         return measures.numbers(self)
-
-
-def _as_dict(config: WatchConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in settings.defaults()}

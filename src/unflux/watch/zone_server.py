@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import struct
 import threading
 from collections import deque
@@ -142,7 +143,8 @@ class ZoneServer:
         self._thread.start()
         self._ready.wait()
         if self._fault is not None:
-            raise Unavailable(f"zones on {self.host}:{self.port}: {self._fault.strerror}")
+            why = os.strerror(self._fault.errno) if self._fault.errno else self._fault
+            raise Unavailable(f"zones on {self.host}:{self.port}: {why}")
         return self.port
 
     def stop(self) -> None:
