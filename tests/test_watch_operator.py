@@ -19,6 +19,7 @@ from unflux.watch.config import WatchConfig
 from unflux.watch.log import Log
 from unflux.watch.loop import Watch
 from unflux.watch.reloading import LIVE, reloaded
+from unflux.watch.store import BlockStore
 
 BASE = {"dnstap": ("unix:/x",)}
 
@@ -70,6 +71,7 @@ def test_a_reload_says_what_changed_and_what_waits_and_blocks_have_the_new_actio
     close(watch)
     again = make(rpz_action="nodata", state=str(state))  # and a restart with another one
     assert [block.action for block in again.blocklist.blocks.values()] == ["nodata"]
+    until(lambda: [one.action for one in BlockStore(state).load()] == ["nodata"])
 
 
 def test_in_monitor_mode_an_alert_does_not_say_blocked(make: Make, tmp_path: Path) -> None:  # noqa: F811

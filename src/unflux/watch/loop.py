@@ -162,6 +162,7 @@ class Watch:
             self.log.say("restored", sightings=n_rows, blocks=len(store.load()))
         self.blocklist.restore(store.load(), now_us)
         self.saver = Saver(checkpoints, store, self.counts, self.log, self._save_spools)
+        self._save_blocks()  # some are over, or have another action now
 
     def _rules(self) -> BlockRules:
         config = self.config
