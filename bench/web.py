@@ -22,7 +22,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from unflux import sightings, tables
-from unflux.sightings.dataset import TakenIn
+from unflux.sightings.taken import TakenIn
 
 FLUX_EVERY = 50
 BUSY_EVERY = 500

@@ -86,7 +86,7 @@ def test_every_command_of_the_docs_runs(
         "pictures": str(tmp_path / "pictures"),
         **dict.fromkeys(("at-agent.pcap", "at-next-hop.pcap"), str(example)),
         "watch.toml": str(tmp_path / "watch.toml"),
-        "state": str(tmp_path),
+        "state": str(tmp_path / "state"),
         "/tmp/walk": str(tmp_path / "walk"),  # noqa: S108  what the page says, not what is used
         "/tmp/live": str(tmp_path / "live"),  # noqa: S108
         "/tmp/live-walk": str(tmp_path / "live-walk"),  # noqa: S108
@@ -95,6 +95,7 @@ def test_every_command_of_the_docs_runs(
         lacking = live_doctor.missing(live_doctor.examine())
         if lacking:
             pytest.skip(f"no live lab can run here: {lacking[0].detail}")
+    (tmp_path / "state" / "sightings").mkdir(parents=True)  # as a watch leaves it
     (tmp_path / "watch.toml").write_text('dnstap = "unix:/tmp/tap.sock"\n')
     for command in session:
         words = [stand_ins.get(word, word) for word in shlex.split(command)[1:]]

@@ -590,6 +590,7 @@ def test_settings_are_read_again_while_it_runs(make: Make, tmp_path: Path) -> No
     file.write_text(f'allow = "{allow}"\nrpz_action = "nodata"\n')
     watch = make(allow=str(allow))
     watch.config_path = file
+    watch.said = {name: getattr(watch.config, name) for name in ("dnstap", "rpz")}
     tap = Tap(tmp_path / "tap.sock")
     tap.send(events("www.flux.test.", flux, 6))
     drain(watch, 6)

@@ -95,7 +95,7 @@ def test_a_full_list_keeps_the_highest_scores() -> None:
     for name, score in (("a.test", 0.7), ("b.test", 0.9), ("c.test", 0.8), ("d.test", 0.65)):
         blocklist.on_finding(finding(name, score=score, registered_domain=name), NOW_US)
     assert {trigger for _, trigger in blocklist.blocks} == {"b.test", "c.test"}
-    assert blocklist.n_displaced == 2
+    assert (blocklist.n_displaced, blocklist.n_refused) == (1, {"size": 1})
 
 
 def test_addresses_and_servers_that_others_use_are_not_listed() -> None:
@@ -120,7 +120,7 @@ def test_blocks_outlive_the_process(tmp_path: Path, cli: Cli) -> None:
     store = BlockStore(tmp_path)
     assert store.load() == [] and store.find(["x"], 0) is None
     store.save(blocklist.blocks.values())
-    other = Blocklist(BlockRules())
+    other = Blocklist(BlockRules(action="nodata"))
     other.restore(store.load(), now_us)
     assert other.blocks == blocklist.blocks
     other.restore(store.load(), now_us + 13 * HOUR_US)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -33,3 +34,13 @@ class MalformedInput(UnfluxError):
 
 class Unavailable(UnfluxError):
     """A file, table or service could not be had; a retry may help."""
+
+
+def plain_error(error: object) -> str:
+    """What the core says of a file, without what only its authors read.
+
+    >>> plain_error("No such file or directory (os error 2)")
+    'No such file or directory'
+    """
+    text = re.sub(r" \(os error \d+\)$", "", str(error))
+    return re.sub(r"(the zstd data is broken): .*", r"\1", text, flags=re.DOTALL)

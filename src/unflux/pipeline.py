@@ -273,11 +273,6 @@ def absolute(name: str) -> str:
     return name if name == "." else name + "."
 
 
-def printable(path: Path) -> str:
-    """A path that can be written as UTF-8, whatever bytes its name has."""
-    return os.fsencode(path).decode(errors="backslashreplace")
-
-
 def iso(time_us: int | None) -> str | None:
     """Microseconds since the epoch as ISO 8601 in UTC."""
     if time_us is None:
@@ -320,7 +315,7 @@ def _summary(
         "unflux": __version__,
         "detector": {"id": judged.detector.id, "version": judged.detector.version},
         "inputs": [_input_entry(one) for one in history.inputs],
-        "passed_over": [printable(path) for path in history.passed_over],
+        "passed_over": [sources.name_of(path) for path in history.passed_over],
         "counts": counts,
         "time_first": iso(min((first for first, _ in times if first is not None), default=None)),
         "time_last": iso(max((last for _, last in times if last is not None), default=None)),
@@ -349,7 +344,8 @@ def _input_entry(one: sightings.Input) -> dict[str, Any]:
     if not isinstance(books, dict):
         raise TypeError("books are a mapping")
     books.pop("time_first_us"), books.pop("time_last_us")
-    entry = {"path": printable(one.path), "format": one.source, "known": one.known}
+    entry = {"path": sources.name_of(one.path), "format": one.source, "known": one.known}
+    entry["note"] = one.note
     return entry | {"size_bytes": one.size_bytes, **books}
 
 

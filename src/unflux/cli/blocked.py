@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 
 from unflux.cli import common
 from unflux.pipeline import iso
-from unflux.watch.store import BlockStore
+from unflux.watch import store
 
 
 def register(app: typer.Typer) -> None:
@@ -32,9 +33,11 @@ def blocked(
     is_address = ":" in name or name.replace(".", "").isdigit()
     triggers = [name] if is_address else [".".join(labels[at:]) for at in range(len(labels))]
     with common.clean_end():
-        if not state.is_dir():
-            raise ValueError(f"{state} is no directory: name the --state of the watch")
-        found = BlockStore(state).find(triggers, time.time_ns() // 1000)
+        if not re.fullmatch(r"[!-~]{1,253}", name):
+            raise ValueError(f"{what!r} is neither a name nor an address")
+        if not any((state / one).exists() for one in (store.FILE, "sightings")):
+            raise ValueError(f"{state} is no state of a watch: name its --state")
+        found = store.BlockStore(state).find(triggers, time.time_ns() // 1000)
         is_blocked = found is not None and found.action != "monitor"
         answer = {
             "blocked": is_blocked,

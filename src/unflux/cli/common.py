@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
+from unflux import sources
 from unflux.cli.times import duration_s, parse_us
 from unflux.errors import UnfluxError
 from unflux.share.text import visible
@@ -93,6 +94,8 @@ def read_options(
         until_us = parse_us(until, now) if until else ANY_TIME_US[1]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    if since_us >= until_us:
+        raise typer.BadParameter("--since is not before --until: nothing lies between them")
     return ReadOptions(
         ports=tuple(ports),
         vantage=vantage,
@@ -150,7 +153,7 @@ def print_errors(inputs: Iterable[Input]) -> None:
     """One sentence on standard error for each file that could not be read to its end."""
     for one in inputs:
         if one.books.error:
-            say(f"unflux: {one.path}: {one.books.error}")
+            say(f"unflux: {sources.name_of(one.path)}: {one.books.error}")
 
 
 def exit_code(inputs: Iterable[Input]) -> int:
@@ -158,9 +161,16 @@ def exit_code(inputs: Iterable[Input]) -> int:
     return EXIT_ERROR if any(one.books.error for one in inputs) else EXIT_OK
 
 
+def _nothing() -> str:
+    return "nothing was written"
+
+
 @contextmanager
-def clean_end() -> Iterator[None]:
-    """Turn what may go wrong into one sentence on standard error and an exit code."""
+def clean_end(kept: Callable[[], str] = _nothing) -> Iterator[None]:
+    """Turn what may go wrong into one sentence on standard error and an exit code.
+
+    `kept` says what there is of a command's work when it is stopped half way.
+    """
     try:
         with sigterm_as_interrupt():
             yield
@@ -179,5 +189,5 @@ def clean_end() -> Iterator[None]:
         say(f"unflux: {where}{error.strerror or error}")
         raise typer.Exit(EXIT_ERROR) from None
     except KeyboardInterrupt:
-        say("unflux: stopped; nothing was written")
+        say(f"unflux: stopped; {kept()}")
         raise typer.Exit(128 + signal.SIGINT) from None

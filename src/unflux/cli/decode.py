@@ -165,7 +165,8 @@ def _answers_file(to: Path, sensor: str | None) -> Any:
 def print_books(one: Input) -> None:
     """What became of a file's items, on standard error."""
     books = one.books
-    common.say(f"{one.path}: {books.items} items, {books.decoded} decoded, {books.records} records")
+    name = sources.name_of(one.path)
+    common.say(f"{name}: {books.items} items, {books.decoded} decoded, {books.records} records")
     for title, tallies in (("left out", books.skipped), ("malformed", books.malformed)):
         for kind, tally in tallies.items():
             text = f"  {title}: {tally.count} {kind}, first at {tally.first}"

@@ -40,8 +40,8 @@ def doctor(
         console = Console()
         for section, content in report.items():
             console.print(Text(section.replace("_", " "), "bold"))
-            for line in _lines(content):
-                console.print(Text(visible(f"  {line}")))
+            for line in _lines(content) or ["none"]:
+                console.print(Text(visible(f"  {line}")), soft_wrap=True)
 
 
 def examine(asn_db: Path | None = None, country_db: Path | None = None) -> dict[str, Any]:
@@ -56,6 +56,7 @@ def examine(asn_db: Path | None = None, country_db: Path | None = None) -> dict[
             **{name: _version(name) for name in LIBRARIES},
         },
         "formats": {source.name: source.title for source in sources.SOURCES},
+        "packed": sources.PACKED_AS,
         "detectors": {one.id: one.title for one in detect.DETECTORS},
         "tables": {kind: _table(one) for kind, one in found.items()},
         "public_suffix_list": publicsuffixlist.PSLFILE,

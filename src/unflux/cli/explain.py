@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import Annotated, Any
 
 import msgspec
@@ -68,7 +69,7 @@ def explain(
             explained = pipeline.explain(files, name, options)
         common.print_errors(explained.inputs)
         if explained.finding is None:
-            raise UnfluxError(f"{name} is not in the input")
+            raise UnfluxError(f"{name} is not in the input{_left_out(explained)}")
         features = {feature.name: explained.row[feature.name] for feature in FEATURES}
         by_window = _by_window(explained, options) if windows else []
         if as_json:
@@ -81,6 +82,16 @@ def explain(
             width = None if sys.stdout.isatty() else TABLE_WIDTH
             table.show_windows(by_window, Console(width=width))
     raise typer.Exit(common.exit_code(explained.inputs))
+
+
+def _left_out(explained: Explained) -> str:
+    """What a name that is not found may have been in."""
+    kinds: Counter[str] = Counter()
+    for one in explained.inputs:
+        tallies = one.books.records_left_out.items()
+        kinds.update({kind: tally.count for kind, tally in tallies})
+    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return f", of which some records could not be taken: {counted}" if counted else ""
 
 
 def _by_window(explained: Explained, options: ScanOptions) -> list[dict[str, Any]]:

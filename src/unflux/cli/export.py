@@ -118,8 +118,8 @@ def _write(chosen: Export, case: Case, out: Path | None) -> None:
         with sightings.whole_file(out) as temporary, temporary.open("wb") as file:
             _write_file(chosen, case, file)
     elif out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        chosen.write_files(case, out)
+        with sightings.whole_directory(out) as temporary:
+            chosen.write_files(case, temporary)
 
 
 def _write_file(chosen: FileExport, case: Case, out: IO[bytes]) -> None:

@@ -14,7 +14,7 @@ from unflux import networks, pipeline, sources
 from unflux.cli import common
 from unflux.pipeline import ScanOptions
 from unflux.share import network_detail, network_pictures, network_table
-from unflux.sightings import Dataset, check_new_directory
+from unflux.sightings import Dataset, check_new_directory, whole_directory
 
 TABLE_WIDTH = 140
 STATE_FILE = "networks.json"
@@ -89,7 +89,8 @@ def find_networks(
             scan = pipeline.scan(files, options, on_progress)
         found = networks.find_networks(scan.judged, seed=seed, state_file=state_file)
         if pictures_to:
-            network_pictures.write_networks(found, pictures_to, png=png)
+            with whole_directory(pictures_to) as temporary:
+                network_pictures.write_networks(found, temporary, png=png)
         if show:
             found = msgspec.structs.replace(found, networks=[network_detail.choose(found, show)])
         if as_json:

@@ -18,6 +18,11 @@ from unflux.share import files, json, table
 TABLE_WIDTH = 140
 """Columns of the table where standard output is no terminal."""
 
+ANOTHER_KEY = (
+    "unflux: without --client-key this run has a key of its own: in the dataset, clients of other "
+    "runs count as others"
+)
+
 
 def register(app: typer.Typer) -> None:
     app.command()(scan)
@@ -86,7 +91,9 @@ def scan(
         spark=common.spark_options(engine, master, conf),
         save=save,
     )
-    with common.clean_end():
+    if save and clients == "pseudonymise" and client_key is None:
+        common.say(ANOTHER_KEY)
+    with common.clean_end(lambda: _kept(save)):
         if out:
             sightings.check_new_directory(out)
         with (
@@ -94,10 +101,21 @@ def scan(
             common.progress_bar("reading") as on_progress,
         ):
             result = pipeline.scan(files_to_read, options, on_progress)
-        if out:
-            files.write_directory(result, out)
+            if out:
+                files.write_directory(result, out, options)
         _print(result, as_json, as_ndjson)
     raise typer.Exit(_exit_code(result, fail_on_find))
+
+
+def _kept(save: Path | None) -> str:
+    """What a scan that was stopped half way leaves."""
+    n_files = 0
+    if save is not None and sightings.Dataset.is_at(save):
+        n_files = len(sightings.Dataset.open(save).manifest.inputs)
+    if not n_files:
+        return "nothing was written"
+    held = table.number_of_files(n_files)
+    return f"{save} holds {held} so far, each whole; the same command goes on from there"
 
 
 def _print(result: Scan, as_json: bool, as_ndjson: bool) -> None:

@@ -40,7 +40,7 @@ def watch(config_path: Path | None = None, **said: Any) -> None:
     with common.clean_end():
         if problems:
             raise ValueError("; ".join(problems))
-        Watch(settings.combine(from_file, said), Log(), config_path).run()
+        Watch(settings.combine(from_file, said), Log(), config_path, said).run()
 
 
 def _with_options(command: Any) -> Any:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from unflux import _native
-from unflux.errors import Unavailable
+from unflux.errors import Unavailable, plain_error
 
 OWN_TABLES = Path(__file__).parent / "data"
 """Made by the build from packages of ip-location-db, see NOTICE; may be absent."""
@@ -79,7 +79,7 @@ def _open(path: Path, kind: str) -> IpTable:
     try:
         table = _native.AddressTable(path)
     except ValueError as error:
-        raise Unavailable(f"the {kind} table {path} cannot be read: {error}") from None
+        raise Unavailable(f"the {kind} table {path} cannot be read: {plain_error(error)}") from None
     name, built_at_s = table.about()
     if built_at_s >= MAX_TIME_S:
         raise Unavailable(f"the {kind} table {path} cannot be read: its date is after year 9999")

@@ -458,8 +458,8 @@ def _wrong(entry: dict[str, Any]) -> str:
     if entry["error"]:
         return str(entry["error"])
     if entry["known"]:
-        return "taken in before, not read again"
-    return _tallies(entry["malformed"]) or "nothing"
+        return "; ".join(filter(None, ("taken in before, not read again", entry["note"])))
+    return "; ".join(filter(None, (_tallies(entry["malformed"]), entry["note"]))) or "nothing"
 
 
 def _tallies(tallies: dict[str, Any]) -> str:

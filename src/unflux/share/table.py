@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,7 +38,7 @@ def show_scan(scan: Scan, console: Console) -> None:
             console.print(f"… and {len(worth_a_row) - MAX_ROWS} more: use --json or --ndjson")
     console.print(_headline(scan.n_flux, scan.summary["names"]))
     for line in summary_lines(scan.summary):
-        console.print(Text(visible(line)), style="dim", highlight=False)
+        console.print(Text(visible(line)), style="dim", highlight=False, soft_wrap=True)
     if scan.n_flux and console.is_terminal:
         hint = "next: unflux explain NAME … (why), scan … --out DIR (report with pictures)"
         console.print(Text(hint), style="dim", highlight=False)
@@ -101,6 +102,8 @@ def one_line(finding: Finding) -> str:
 
 
 def _headline(n_flux: int, names: dict[str, Any]) -> Text:
+    if not names["judged"]:  # "0 flux" would read as an all-clear
+        return Text("nothing was judged: no name with answers was read", "bold yellow")
     by_verdict = names["by_verdict"]
     text = Text(f"{n_flux} flux", "bold red" if n_flux else "bold green")
     counts = (f"{by_verdict[verdict]} {verdict}" for verdict in list(by_verdict)[3:])
@@ -124,9 +127,12 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
             lines.append(f"{title}: {inner}")
     known = sum(entry["known"] for entry in summary["inputs"])
     if known:
-        lines.append(f"taken in before: {known} files, not read again")
+        lines.append(f"taken in before: {number_of_files(known)}, not read again")
+    notes = Counter(entry["note"] for entry in summary["inputs"] if entry["note"])
+    lines += [f"note on {number_of_files(n)}: {note}" for note, n in notes.items()]
     if summary["passed_over"]:
-        lines.append(f"in no known format: {len(summary['passed_over'])} files, passed over")
+        n_passed_over = number_of_files(len(summary["passed_over"]))
+        lines.append(f"in no known format: {n_passed_over}, passed over")
     for entry in summary["inputs"]:
         places = ", ".join(
             f"{kind} first at {tally['first']}" for kind, tally in entry["malformed"].items()
@@ -135,6 +141,14 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
             lines.append(f"{entry['path']}: {places}")
     lines += [f"cannot see: {spot}" for spot in summary["blind_spots"]]
     return lines + [f"warning: {warning}" for warning in summary["warnings"]]
+
+
+def number_of_files(n: int) -> str:
+    """
+    >>> number_of_files(1), number_of_files(2)
+    ('1 file', '2 files')
+    """
+    return f"{n} file" if n == 1 else f"{n} files"
 
 
 def show_finding(finding: Finding, features: dict[str, Any], console: Console) -> None:

@@ -8,7 +8,6 @@ next one that adds.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,23 +20,13 @@ import pyarrow.compute as pc
 from unflux.errors import UnfluxError
 from unflux.sightings.files import check_new_directory, whole_file, write_table
 from unflux.sightings.history import History
+from unflux.sightings.taken import TakenIn
 
 MANIFEST = "manifest.json"
 VERSION = 1
 TABLES = ("sightings", "activity")
 PART = re.compile(r"(sightings|activity)/day=\d{4}-\d\d-\d\d/part-(\d{5,9})\.parquet")
 """What a manifest may name: anything else was not written by unflux."""
-
-
-class TakenIn(msgspec.Struct, frozen=True):
-    """A file whose content is in the dataset."""
-
-    path: str
-    """As it was named then."""
-    blake2b: str
-    """Of its bytes, 32 of them, in hexadecimal."""
-    size_bytes: int
-    format: str | None
 
 
 class Manifest(msgspec.Struct):
@@ -239,14 +228,12 @@ def _is_empty(directory: Path) -> bool:
     return directory.is_dir() and all(one.name.startswith(".") for one in directory.iterdir())
 
 
-def digest_of(path: Path) -> str:
-    """The hash by which a file is known again."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
-
-
-def write_dataset(history: History, directory: Path) -> list[Path]:
+def write_dataset(
+    history: History, directory: Path, taken_in: Iterable[TakenIn] | None = None
+) -> list[Path]:
     """Write a new dataset: ``sightings/day=2026-01-31/part-00000.parquet`` and so on.
+
+    Without `taken_in` its inputs are not known again; of which formats they were, is.
 
     Raises
     ------
@@ -254,11 +241,8 @@ def write_dataset(history: History, directory: Path) -> list[Path]:
         When the directory holds something already.
     """
     check_new_directory(directory)
-    taken_in = [
-        TakenIn(str(one.path), "", one.size_bytes, one.source)
-        for one in history.inputs
-        if one.source is not None
-    ]
+    if taken_in is None:
+        taken_in = [TakenIn("", "", 0, name) for name in sorted(history.formats)]
     dataset = Dataset(directory, Manifest())
     return [*dataset.add(history, taken_in), directory / MANIFEST]
 

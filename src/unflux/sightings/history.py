@@ -25,6 +25,8 @@ class Input:
     size_bytes: int = 0
     known: bool = False
     """Its content is in the dataset already, so it was not read again."""
+    note: str | None = None
+    """What the user should know of how it was taken in, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)

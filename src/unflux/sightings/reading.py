@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 from unflux import sources
 from unflux._native import Progress, Reducer
 from unflux.errors import MalformedInput, UnfluxError
-from unflux.sightings.dataset import Dataset, TakenIn, digest_of
+from unflux.sightings.dataset import Dataset
 from unflux.sightings.history import History, Input
+from unflux.sightings.intake import Intake, by_options, in_order, remembered
 from unflux.sightings.selection import select
 from unflux.sources.base import Books, ReadOptions
 
@@ -155,42 +156,35 @@ def add_to(
     """
     with dataset.locked():
         selection = select(paths)
+        intake = Intake(dataset, options, format_name)
         inputs: list[Input] = []
+        total = sum(map(sources.size_of, selection.files))
         for step in _steps(selection.files):
-            fresh: list[TakenIn] = []
-            new: list[Path] = []
-            for path in step:
-                one = taken(path)
-                if one and (dataset.holds(one.blake2b) or one.blake2b in _digests(fresh)):
-                    inputs.append(Input(path, one.format, Books(), one.size_bytes, known=True))
-                    continue
-                new.append(path)
-                fresh += [one] if one else []
-            if not new:
-                continue
-            part = reduce(
-                new, options, format_name=format_name, strict=strict, on_progress=on_progress
-            )
-            inputs += part.inputs
-            whole = {str(one.path) for one in part.inputs if one.books.error is None}
-            dataset.add(part, [one for one in fresh if one.path in whole])
+            wanted, said = intake.look_at_all(step)
+            inputs += said
+            for how, some in by_options(wanted):
+                before = sum(one.size_bytes for one in inputs)
+                part = reduce(
+                    [one.path for one in some],
+                    how,
+                    format_name=format_name,
+                    strict=strict,
+                    on_progress=_of_all(on_progress, before, total),
+                )
+                done, entries = remembered(some, part.inputs)
+                inputs += done
+                dataset.add(part, entries)
     history = reduce([dataset.directory], options)
     unread = [one for one in history.inputs if one.books.error is not None]  # parts of its own
+    inputs = in_order(inputs, selection.files)
     return replace(history, inputs=inputs + unread, passed_over=selection.passed_over)
 
 
-def _digests(taken: list[TakenIn]) -> set[str]:
-    return {one.blake2b for one in taken}
-
-
-def taken(path: Path) -> TakenIn | None:
-    """How a file is remembered; None when it cannot be read, which reading it will say."""
-    try:
-        source = sources.choose(path)
-        name = None if isinstance(source, str) else source.name
-        return TakenIn(str(path), digest_of(path), sources.size_of(path), name)
-    except OSError:
+def _of_all(on_progress: OnProgress | None, before: int, total: int) -> OnProgress | None:
+    """Progress of a step as progress of all steps."""
+    if on_progress is None:
         return None
+    return lambda done, _: on_progress(min(before + done, total), total)
 
 
 def _steps(files: list[Path]) -> Iterator[list[Path]]:
@@ -210,8 +204,8 @@ def _steps(files: list[Path]) -> Iterator[list[Path]]:
 def raise_first_fault(done: Input) -> None:
     """What `strict` means: raise `UnfluxError` when a file, or an item in it, is wrong."""
     if done.books.error is not None:
-        raise UnfluxError(f"{done.path}: {done.books.error}")
-    fault = done.books.first_fault(str(done.path))
+        raise UnfluxError(f"{sources.name_of(done.path)}: {done.books.error}")
+    fault = done.books.first_fault(sources.name_of(done.path))
     if fault is not None:
         raise MalformedInput(fault)
 

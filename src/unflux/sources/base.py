@@ -138,6 +138,16 @@ def _sums(one: dict[str, Tally], later: dict[str, Tally], shift: int) -> dict[st
     return sums
 
 
+PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x04\x22\x4d\x18")
+"""How gzip, zstd, xz and lz4 files begin; the core unpacks them on the way."""
+
+
+def is_packed(path: Path) -> bool:
+    """Is a file packed?"""
+    with path.open("rb") as file:
+        return file.read(8).startswith(PACKED)
+
+
 class Source(Protocol):
     """An input format. One module each; listed in `unflux.sources.SOURCES`."""
 

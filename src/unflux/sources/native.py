@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from unflux import _native
 from unflux._native import Progress, Reducer
-from unflux.sources.base import Books, ReadOptions
+from unflux.errors import plain_error
+from unflux.sources.base import Books, ReadOptions, is_packed
 
 
 class NativeSource:
@@ -24,18 +25,17 @@ class NativeSource:
 
     def read(self, path: Path, into: Reducer, options: ReadOptions, progress: Progress) -> Books:
         """See `unflux.sources.base.Source`."""
-        return Books.of(
-            *into.read(
-                self.name,
-                path,
-                progress,
-                ports=list(options.ports),
-                vantage=options.vantage,
-                since_us=options.since_us,
-                until_us=options.until_us,
-                threads=options.threads,
-            )
+        books, error = into.read(
+            self.name,
+            path,
+            progress,
+            ports=list(options.ports),
+            vantage=options.vantage,
+            since_us=options.since_us,
+            until_us=options.until_us,
+            threads=options.threads,
         )
+        return Books.of(books, _said(path, error))
 
 
 class NativeAnswers(NativeSource):
@@ -63,4 +63,12 @@ class NativeAnswers(NativeSource):
             since_us=options.since_us,
             until_us=options.until_us,
         )
-        return Books.of(books, error), following
+        return Books.of(books, _said(path, error)), following
+
+
+def _said(path: Path, error: str | None) -> str | None:
+    """The core's error; what a packed file lacks is said of what it is packed with."""
+    if error is None:
+        return None
+    lacks = "cannot be unpacked to its end: " if is_packed(path) else ""
+    return lacks + plain_error(error)

@@ -110,6 +110,15 @@ def table_of(file: pq.ParquetFile) -> str:
     return table
 
 
+def holds_answers(path: Path) -> bool:
+    """Is it a table of single answers, not one of what was reduced from them?"""
+    try:
+        with pq.ParquetFile(path) as file:
+            return table_of(file) == "answers"
+    except (OSError, pa.ArrowException):
+        return False  # reading it says what is wrong
+
+
 def _pieces(file: pq.ParquetFile, groups: range, *, responses: bool) -> Iterator[pa.Table]:
     """Rows of these row groups, about `PIECE_ROWS` at a time; whole `responses` where asked."""
     batches = file.iter_batches(PIECE_ROWS, row_groups=list(groups))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,8 @@ import pyarrow as pa
 
 from unflux import sightings, sources
 from unflux.sightings import Dataset, History, Input
-from unflux.sightings.dataset import TakenIn
-from unflux.sightings.reading import taken
-from unflux.sources.base import Books, ReadOptions
+from unflux.sightings.intake import Intake, Wanted, by_options, in_order, remembered
+from unflux.sources.base import ReadOptions
 from unflux.spark import kernel, splits
 from unflux.spark.assemble import assemble
 from unflux.spark.kernel import InputBooks, Work
@@ -89,49 +88,42 @@ def add_to(
     """
     with dataset.locked():
         selection = sightings.select(paths)
-        known, new = _what_is_new(dataset, selection.files)
-        inputs = known
-        if new:
+        wanted, inputs = Intake(dataset, options, format_name).look_at_all(selection.files)
+        if wanted:
             dataset.begin()
-            save = partial(
-                kernel.save_part,
-                directory=dataset.directory.absolute(),
-                first_number=dataset.next_number(),
-            )
             with session(spark_options) as spark:
-                collected = _run(
-                    spark,
-                    [Path(one.path) for one in new],
-                    options,
-                    format_name,
-                    lambda work: partial(save, work=work),
-                )
-            read = inputs_of([Path(one.path) for one in new], collected)
-            if strict:
-                for one in read:
-                    sightings.raise_first_fault(one)
-            inputs = [*known, *read]
-            whole = {str(one.path) for one in read if one.books.error is None}
-            files = sorted(payload.decode() for payload in _payloads(collected, "file"))
-            dataset.take_in(
-                [dataset.directory / name for name in files],
-                [one for one in new if one.path in whole],
-            )
+                for how, some in by_options(wanted):
+                    inputs += _take_in(dataset, some, how, spark, format_name, strict=strict)
     history = sightings.reduce([dataset.directory], options)
+    inputs = in_order(inputs, selection.files)
     return replace(history, inputs=inputs, passed_over=selection.passed_over)
 
 
-def _what_is_new(dataset: Dataset, files: Iterable[Path]) -> tuple[list[Input], list[TakenIn]]:
-    """Files whose content the dataset holds, and the others."""
-    known: list[Input] = []
-    new: dict[str, TakenIn] = {}
-    for path in files:
-        one = taken(path) or TakenIn(str(path), f"unreadable {path}", 0, None)
-        if dataset.holds(one.blake2b) or one.blake2b in new:
-            known.append(Input(path, one.format, Books(), one.size_bytes, known=True))
-        else:
-            new[one.blake2b] = one
-    return known, list(new.values())
+def _take_in(
+    dataset: Dataset,
+    wanted: list[Wanted],
+    options: ReadOptions,
+    spark: SparkSession,
+    format_name: str | None,
+    *,
+    strict: bool,
+) -> list[Input]:
+    """Let files be read by workers into parts of a dataset; what became of each file."""
+    save = partial(
+        kernel.save_part,
+        directory=dataset.directory.absolute(),
+        first_number=dataset.next_number(),
+    )
+    files = [one.path for one in wanted]
+    collected = _run(spark, files, options, format_name, lambda work: partial(save, work=work))
+    read = inputs_of(files, collected)
+    if strict:
+        for one in read:
+            sightings.raise_first_fault(one)
+    done, entries = remembered(wanted, read)
+    written = sorted(payload.decode() for payload in _payloads(collected, "file"))
+    dataset.take_in([dataset.directory / name for name in written], entries)
+    return done
 
 
 def _run(

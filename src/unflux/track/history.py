@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from unflux import sightings
 from unflux.sightings import Dataset
-from unflux.sightings.dataset import TakenIn, digest_of
+from unflux.sightings.taken import TakenIn, digest_of
 from unflux.sources.base import ReadOptions
 from unflux.track.record import answers
 from unflux.track.store import Store

@@ -13,10 +13,11 @@ from unflux.watch.blocks import Decision
 from unflux.watch.connections import Connection, News
 
 MAX_REMEMBERED = 100_000
-"""Names whose last alert is remembered; beyond, the longest ago is forgotten (and told again)."""
+"""Names whose last alert is remembered; beyond, the longest ago is forgotten, counted (and told
+again)."""
 
 MAX_CONNECTIONS = 100
-"""Connections that an alert lists, the latest first; the clients are counted over all."""
+"""Connections that an alert lists, the latest first; `n_connections` and `n_clients` count all."""
 
 
 class Suppression:
@@ -25,7 +26,7 @@ class Suppression:
     def __init__(self, suppress_s: int) -> None:
         self.suppress_us = suppress_s * 1_000_000
         self._told: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        self.n_suppressed = 0
+        self.n_suppressed = self.n_forgotten = 0
 
     def passes(self, name: str, severity: int, now_us: int) -> bool:
         """Is this to be told now? Remembers that it was."""
@@ -37,6 +38,7 @@ class Suppression:
         self._told.move_to_end(name)
         while len(self._told) > MAX_REMEMBERED:
             self._told.popitem(last=False)
+            self.n_forgotten += 1
         return True
 
 
@@ -57,10 +59,12 @@ def compose(
     `connections`: who connected to the agents; None where nobody told us.
     """
     alert = json.ecs(finding)
-    alert["event"] |= {"action": f"flux_{decision.outcome}", "created": told_at}
     block = decision.block
+    is_only_listed = block is not None and action == "monitor"
+    outcome = "listed" if is_only_listed and decision.outcome == "blocked" else decision.outcome
+    alert["event"] |= {"action": f"flux_{outcome}", "created": told_at}
     alert["flux_block"] = {
-        "outcome": decision.outcome,
+        "outcome": outcome,
         "why": decision.why,
         "action": action if block else None,
         "trigger": block.trigger if block else None,
@@ -69,6 +73,7 @@ def compose(
     if connections is not None:
         alert["flux_connections"] = {
             "n_clients": len({one.client for one in connections}),
+            "n_connections": len(connections),
             "connections": [_connection(one) for one in connections[:MAX_CONNECTIONS]],
         }
     return alert
@@ -94,7 +99,11 @@ def compose_connected(news: News, verdict: str, told_at: str) -> dict[str, Any]:
     return head | {
         "dns": {"question": {"name": news.name}, "resolved_ip": [one.destination]},
         "client": {"ip": [one.client]},
-        "flux_connections": {"n_clients": 1, "connections": [_connection(one)]},
+        "flux_connections": {
+            "n_clients": 1,
+            "n_connections": 1,
+            "connections": [_connection(one)],
+        },
     }
 
 

@@ -8,6 +8,7 @@ where the verdict is not sure enough: the collateral of a wrong block is somebod
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -18,7 +19,11 @@ from unflux.share import rpz
 
 CONFIDENCES = ("low", "medium", "high")
 MAX_EXTRAS = 256
-"""Addresses and name servers listed for one name, at most."""
+"""Addresses and name servers listed for one name, at most; more are left out, and counted."""
+MAX_USERS = 1000
+"""Names of one address that are looked at; an address with more is never listed."""
+MAX_ZONES = 256
+"""Zones of one name server that a window remembers; a server with more is never listed."""
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,20 +79,39 @@ class Decision:
 
 
 class Blocklist:
-    """All blocks; at `max_entries` the lowest score gives way, which is counted."""
+    """All blocks; at `max_entries` the lowest score gives way.
+
+    Counted are `n_displaced` blocks that gave way, `n_refused` findings (by why; ``size`` where the
+    list was full of higher scores), and `n_extras_left_out` addresses and name servers.
+    """
 
     def __init__(self, rules: BlockRules, allow: Iterable[str] = ()) -> None:
         self.rules = rules
         self.allow = {one.rstrip(".").lower() for one in allow}
         self.blocks: dict[tuple[str, str], Block] = {}
-        self.n_displaced = 0
-        self.n_refused: dict[str, int] = {}
+        self.n_displaced = self.n_extras_left_out = 0
+        self.n_refused: Counter[str] = Counter()
 
     def restore(self, blocks: Iterable[Block], now_us: int) -> None:
-        """Take up blocks of an earlier run that are not over."""
+        """Take up blocks of an earlier run that are not over, with the action of today."""
         for block in blocks:
             if block.until_us > now_us and not self.is_allowed(block.trigger):
-                self.blocks[block.kind, block.trigger] = block
+                self.blocks[block.kind, block.trigger] = self._today(block)
+
+    def reconfigure(self, rules: BlockRules, allow: Iterable[str]) -> None:
+        """Other rules: what is allowed now is let go, the rest gets the action of now."""
+        self.rules, self.allow = rules, {one.rstrip(".").lower() for one in allow}
+        self.blocks = {
+            key: self._today(block)
+            for key, block in self.blocks.items()
+            if not self.is_allowed(block.trigger)
+        }
+
+    def _today(self, block: Block) -> Block:
+        """The zone has one action for all its entries."""
+        if block.action == self.rules.action:
+            return block
+        return msgspec.structs.replace(block, action=self.rules.action)
 
     def entries(self) -> list[rpz.Entry]:
         """For the policy zone."""
@@ -114,26 +138,32 @@ class Blocklist:
         """Block, renew or refuse."""
         reason = self.why_not(finding)
         if reason is not None:
-            self.n_refused[reason] = self.n_refused.get(reason, 0) + 1
-            return Decision("refused", reason)
+            return self._refuse(reason)
         trigger = rpz.trigger_of(finding)
         known = self.blocks.get((rpz.QNAME, trigger))
         if known is None and (wider := self._wider(trigger)):
             return Decision("covered", wider.trigger, wider)
         block = self._block(finding, rpz.QNAME, trigger, now_us, known)
         if known is None and not self._make_room(block):
-            return Decision("refused", "size")
+            return self._refuse("size")
         self.blocks[rpz.QNAME, trigger] = block
         return Decision("renewed" if known else "blocked", block.reason, block)
+
+    def _refuse(self, why: str) -> Decision:
+        self.n_refused[why] += 1
+        return Decision("refused", why)
 
     def add_extra(self, finding: Finding, kind: str, triggers: Iterable[str], now_us: int) -> int:
         """List addresses or name servers of a blocked finding; who calls has checked that no
         other name uses them. Returns how many are new."""
         n_new = 0
-        for trigger in list(triggers)[:MAX_EXTRAS]:
+        wanted = [one for one in triggers if not self.is_allowed(one)]
+        self.n_extras_left_out += len(wanted[MAX_EXTRAS:])
+        for trigger in wanted[:MAX_EXTRAS]:
             known = self.blocks.get((kind, trigger))
             block = self._block(finding, kind, trigger, now_us, known)
-            if known is None and (self.is_allowed(trigger) or not self._make_room(block)):
+            if known is None and not self._make_room(block):
+                self.n_extras_left_out += 1
                 continue
             self.blocks[kind, trigger] = block
             n_new += known is None
@@ -183,19 +213,26 @@ class Blocklist:
     def _make_room(self, block: Block) -> bool:
         if len(self.blocks) < self.rules.max_entries:
             return True
-        self.n_displaced += 1
         weakest = min(self.blocks.values(), key=lambda one: (one.score, one.seen_us))
         if weakest.score >= block.score:
             return False
         del self.blocks[weakest.kind, weakest.trigger]
+        self.n_displaced += 1
         return True
 
 
 def exclusive_addresses(
     addresses: list[str], users: Iterable[tuple[int, str]], flux: set[str]
 ) -> list[str]:
-    """The addresses that only names judged flux (or names below such) use."""
-    shared = {at for at, name in users if not rpz.is_under(name.rstrip("."), flux)}
+    """The addresses that only names judged flux (or names below such) use.
+
+    `users`: (place in `addresses`, name), for `MAX_USERS` names of an address at most: of one with
+    so many nobody knows who else uses it.
+    """
+    listed = list(users)
+    shared = {at for at, name in listed if not rpz.is_under(name.rstrip("."), flux)}
+    n_users = Counter(at for at, _ in listed)
+    shared |= {at for at, n in n_users.items() if n >= MAX_USERS}
     usable = [one for one in addresses if not _is_special(one)]
     return [one for one in usable if addresses.index(one) not in shared]
 
@@ -205,7 +242,8 @@ def exclusive_servers(zones_of: Mapping[str, list[str]], flux: set[str]) -> list
     return sorted(
         server.rstrip(".")
         for server, zones in zones_of.items()
-        if zones and all(rpz.is_under(zone.rstrip("."), flux) for zone in zones)
+        if 0 < len(zones) < MAX_ZONES
+        and all(rpz.is_under(zone.rstrip("."), flux) for zone in zones)
     )
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from unflux import sources
 from unflux._native import Progress, Reducer, Window
 from unflux.sightings import Dataset, History
-from unflux.sightings.dataset import TakenIn
+from unflux.sightings.taken import TakenIn
 from unflux.sources.base import ReadOptions
 
 MAX_PARTS = 60
@@ -30,6 +30,8 @@ class Checkpoints:
         self.dataset = Dataset.open(directory / "sightings")
         self.window_s = window_s
         self.formats = formats
+        self.damaged: set[Path] = set()
+        """Files that could not be read to their end: what they say until then counts."""
 
     def save(self, batches: Batches, now_s: int) -> None:
         """Add a part, and put many small ones together.
@@ -68,7 +70,8 @@ class Checkpoints:
             for batch in table.combine_chunks().to_batches():
                 add(batch)
         whole.fold(new)
-        replaced = list(self.dataset.manifest.parts)
+        damaged = {path.relative_to(self.dataset.directory).as_posix() for path in self.damaged}
+        replaced = [part for part in self.dataset.manifest.parts if part not in damaged]
         merged = History(*whole.take(1), [], set(self.formats), [])
         self.dataset.add(merged, self._taken_in(), replacing=replaced)
 
@@ -83,13 +86,13 @@ class Checkpoints:
         return n_rows
 
     def _read(self, files: list[Path], options: ReadOptions) -> Iterator[Reducer]:
-        """One reducer a file: a damaged one is passed over."""
+        """One reducer a file; of a damaged one what can be read, and it stays for people."""
         for path in files:
             reducer = Reducer()
             source = sources.choose(path)
-            if not isinstance(source, str):
-                source.read(path, reducer, options, Progress())
-                yield reducer
+            if isinstance(source, str) or source.read(path, reducer, options, Progress()).error:
+                self.damaged.add(path)
+            yield reducer
 
 
 def _day(part: str) -> str:

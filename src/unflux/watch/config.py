@@ -76,7 +76,7 @@ class WatchConfig:
     )
     alert_suppress: str = setting("30m", "The same verdict of a name is told once in this time.")
     alert_ambiguous: bool = setting(False, "Tell of ambiguous names too.")
-    metrics: str | None = setting(None, "HOST:PORT of /metrics and /healthz.")
+    metrics: str | None = setting(None, "HOST:PORT of /metrics, /healthz and /readyz.")
 
     def problems(self) -> list[str]:
         """Everything that is wrong, a sentence each."""
@@ -120,12 +120,16 @@ def host_port(text: str, name: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
 def read_allowlist(path: Path) -> list[str]:
     """Names, one a line; what follows a ``#`` is for people."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"allow: {path} cannot be read: {error}") from None
+        raise ValueError(f"allow: {path} cannot be read: {_why(error)}") from None
     names = [line.partition("#")[0].strip().rstrip(".").lower() for line in lines]
     wrong = next((one for one in names if one and not re.fullmatch(r"[!-~]{1,253}", one)), None)
     if wrong is not None:
@@ -138,7 +142,7 @@ def read_key(path: Path) -> TsigKey:
     try:
         return TsigKey.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"rpz_key: {path} cannot be read: {error}") from None
+        raise ValueError(f"rpz_key: {path} cannot be read: {_why(error)}") from None
 
 
 def load(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -146,7 +150,7 @@ def load(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        return {}, [f"{path} cannot be read: {error}"]
+        return {}, [f"{path} cannot be read: {_why(error)}"]
     known = {one.name: one for one in fields(WatchConfig)}
     values: dict[str, Any] = {}
     found = []
@@ -263,6 +267,10 @@ def _files(config: WatchConfig) -> None:
             raise ValueError(
                 f"{name}: the directory {Path(value).absolute().parent} does not exist"
             )
+    if config.rpz and Path(config.rpz).is_dir():
+        raise ValueError(f"rpz: {config.rpz} is a directory: name a file")
+    if config.state and Path(config.state).exists() and not Path(config.state).is_dir():
+        raise ValueError(f"state: {config.state} is a file: name a directory")
 
 
 def _connections(config: WatchConfig) -> None:

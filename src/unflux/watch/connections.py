@@ -22,11 +22,14 @@ from unflux.watch.tailing import Tail
 MAX_DESTINATIONS = 50_000
 """Destinations that are remembered; beyond, the one that was connected to longest ago goes."""
 MAX_CLIENTS = 64
-"""Clients that are remembered of a destination; more are only counted."""
+"""Clients that are remembered of a destination; connections of more are only counted (and told
+where the destination is a known agent)."""
 MAX_NEWS = 10_000
+"""News between two rounds; beyond, the oldest are lost, and counted."""
 MAX_AGENTS = 200_000
-"""Addresses of flux names that are looked out for; beyond, the first ones go."""
+"""Addresses of flux names that are looked out for; beyond, those found longest ago go, counted."""
 MAX_LINE = 1 << 20
+"""A longer line is malformed."""
 US = 1_000_000
 
 
@@ -51,13 +54,18 @@ class News:
 
 
 class Connections:
-    """The memory; filled by the readers' threads, asked by the loop."""
+    """The memory; filled by the readers' threads, asked by the loop.
+
+    What goes at the bounds is counted: `n_forgotten` destinations, `n_over` connections whose
+    client was one too many of its destination, `n_news_lost`, and `n_agents_forgotten`.
+    """
 
     def __init__(self) -> None:
         self.n_rows = self.n_forgotten = self.n_over = 0
+        self.n_news_lost = self.n_agents_forgotten = 0
         self._by_destination: OrderedDict[str, dict[str, Connection]] = OrderedDict()
         self._agents: OrderedDict[str, str] = OrderedDict()
-        self._news: deque[News] = deque(maxlen=MAX_NEWS)
+        self._news: deque[News] = deque()
         self._lock = threading.Lock()
 
     def add(self, client: str, destination: str, at_us: int, *, answered: bool) -> None:
@@ -68,12 +76,12 @@ class Connections:
             self._by_destination.move_to_end(destination)
             one = clients.get(client)
             if one is None:
-                if len(clients) >= MAX_CLIENTS:
+                one = Connection(client, destination, at_us, at_us)
+                if len(clients) < MAX_CLIENTS:
+                    clients[client] = one
+                else:
                     self.n_over += 1
-                    return
-                one = clients[client] = Connection(client, destination, at_us, at_us)
-                if destination in self._agents:
-                    self._news.append(News(self._agents[destination], one))
+                self._tell(one)  # who is not remembered is told, too: perhaps once more
             one.first_us, one.last_us = min(one.first_us, at_us), max(one.last_us, at_us)
             one.count += 1
             one.n_answered += answered
@@ -81,15 +89,27 @@ class Connections:
                 self._by_destination.popitem(last=False)
                 self.n_forgotten += 1
 
+    def _tell(self, one: Connection) -> None:
+        """It is news where its destination is a known agent."""
+        name = self._agents.get(one.destination)
+        if name is None:
+            return
+        self._news.append(News(name, one))
+        while len(self._news) > MAX_NEWS:
+            self._news.popleft()
+            self.n_news_lost += 1
+
     def look_out(self, name: str, agents: Iterable[str]) -> list[Connection]:
         """From now on connections to these addresses are news; returns those there were."""
         with self._lock:
             found: list[Connection] = []
             for address in agents:
                 self._agents[address] = name
+                self._agents.move_to_end(address)
                 found += self._by_destination.get(address, {}).values()
             while len(self._agents) > MAX_AGENTS:
                 self._agents.popitem(last=False)
+                self.n_agents_forgotten += 1
             return sorted(found, key=lambda one: (-one.last_us, one.client, one.destination))
 
     def take_news(self) -> list[News]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import re
 import socket
 import struct
 import threading
@@ -42,7 +42,8 @@ def listen(live: Live, where: str) -> str:
         path.chmod(0o660)
         return where
     except OSError as error:
-        raise Unavailable(f"{where}: {error.strerror or error}") from None
+        why = re.sub(r" \(os error \d+\)$", "", error.strerror or str(error))  # as Rust says it
+        raise Unavailable(f"{where}: {why}") from None
 
 
 def _remove_stale(path: Path) -> None:
@@ -55,7 +56,7 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink()
             return
-    raise OSError(errno.EADDRINUSE, "another program listens there")
+    raise Unavailable(f"unix:{path}: another program listens there")
 
 
 class Follower(Tail):

@@ -30,12 +30,19 @@ class Log:
             except (OSError, ValueError):
                 return  # nobody reads our log; that is no reason to stop
 
-    def trouble(self, event: str, says: str, *, n: int) -> None:
-        """The same at most once a minute for each event; `n` is how often in all."""
+    def trouble(self, event: str, says: str, *, n: int | None = None, **fields: Any) -> bool:
+        """The same at most once a minute for each event and fields; `n` is how often in all, where
+        it is counted.
+
+        Returns whether it was said. What the fields may be has to be bounded: it is remembered.
+        """
+        key = f"{event}{fields}"
         now = time.monotonic()
-        if now - self._said.get(event, -TROUBLE_EVERY_S) >= TROUBLE_EVERY_S:
-            self._said[event] = now
-            self.say(event, says=says, n=n)
+        if now - self._said.get(key, -TROUBLE_EVERY_S) < TROUBLE_EVERY_S:
+            return False
+        self._said[key] = now
+        self.say(event, says=says, **({} if n is None else {"n": n}), **fields)
+        return True
 
 
 def _quoted(value: Any) -> str:

@@ -16,9 +16,10 @@ from unflux._native import Live, Window
 from unflux.detect import Finding
 from unflux.share import rpz
 from unflux.sources.base import client_key_of
-from unflux.watch import alerts, inlets, measures, service
+from unflux.watch import alerts, inlets, limits, measures, service
 from unflux.watch import config as settings
 from unflux.watch.blocks import (
+    MAX_USERS,
     Blocklist,
     BlockRules,
     Decision,
@@ -34,6 +35,7 @@ from unflux.watch.judging import Judge, Judgements
 from unflux.watch.log import Log
 from unflux.watch.outlets import Outlet, open_outlet
 from unflux.watch.publishing import Publisher
+from unflux.watch.reloading import Reloaded, reloaded
 from unflux.watch.saving import Saver
 from unflux.watch.store import BlockStore
 from unflux.watch.tailing import Tail
@@ -50,17 +52,27 @@ STATE_SHARE = 0.5
 KEEP_SHARE = 0.5
 """Evicting costs about the same whatever goes: so much stays, and it is rare."""
 STALLED_S = 30.0
+PRODUCERS_EVERY_S = 5.0
+"""Producers come and go as they like: how many are connected is a line at most so often."""
 MAX_FLUX_NAMES = 200_000
 
 
 class Watch:
     """A running watch. `run` returns when SIGTERM, SIGINT or `stop` says so."""
 
-    def __init__(self, config: WatchConfig, log: Log, config_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: WatchConfig,
+        log: Log,
+        config_path: Path | None = None,
+        said: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`said`: what of the settings the command line says, where the file is not asked."""
         problems = config.problems()
         if problems:
             raise ValueError("; ".join(problems))
-        self.config, self.log, self.config_path = config, log, config_path
+        self.config, self.log = config, log
+        self.config_path, self.said = config_path, dict(said or {})
         self.clock = Clock(config.clock)
         self.window_s = int(settings.duration_s(config.window, "window"))
         self.tick_s = settings.duration_s(config.tick, "tick")
@@ -71,8 +83,10 @@ class Watch:
         self.verdicts: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.evicted: Counter[str] = Counter()
+        self.zone_fails = False
+        """The last try to write the policy zone failed."""
         self.flux: dict[str, str] = {}
-        """Names judged flux, and their verdicts; the first ones go at `MAX_FLUX_NAMES`."""
+        """Names judged flux, and their verdicts; at `MAX_FLUX_NAMES` the first ones go, counted."""
         self.window = Window()
         self.size = self.window.size()
         self.saver: Saver | None = None
@@ -80,7 +94,14 @@ class Watch:
         self._stop, self._reload = threading.Event(), threading.Event()
         self._ticked_at = time.monotonic()
         self.readers: list[Tail | inlets.Interface] = []
+        self.followers: list[inlets.Follower] = []
+        self.connection_logs: list[ConnectionLog] = []
+        self.interfaces: list[inlets.Interface] = []
+        self.is_open = False
+        self._n_producers, self._said_producers_at = 0, -PRODUCERS_EVERY_S
         self._opened: list[Any] = []
+        self.health: HealthServer | None = None
+        self.limits = limits.Limits(log)
         self.tick_took_s = 0.0
         self.evidence_age_s = 0.0
 
@@ -102,7 +123,7 @@ class Watch:
         for sentence in enrichment.blind_spots:
             self.log.say("blind_spot", says=sentence)
         self.judge = Judge(enrichment, detect.by_id(config.detector))
-        self.allow = settings.read_allowlist(Path(config.allow)) if config.allow else []
+        self.allow = self._allowed(config)
         self.state = Path(config.state) if config.state else None
         self._open_state()
         suppress_s = int(settings.duration_s(config.alert_suppress, "alert_suppress"))
@@ -115,10 +136,12 @@ class Watch:
         self._open_inlets()
         if config.metrics:
             host, port = settings.host_port(config.metrics, "metrics")
-            self.health = HealthServer(host, port, self.metrics, self.healthy)
+            states = {"/healthz": self.healthy, "/readyz": self.ready}
+            self.health = HealthServer(host, port, self.metrics, states)
             self._opened.append(self.health)
             self.log.say("metrics", at=f"http://{host}:{self.health.port}/metrics")
         self._publish(force=True)
+        self.is_open = True
 
     def _open_state(self) -> None:
         self.blocklist = Blocklist(self._rules(), self.allow)
@@ -139,6 +162,7 @@ class Watch:
             self.log.say("restored", sightings=n_rows, blocks=len(store.load()))
         self.blocklist.restore(store.load(), now_us)
         self.saver = Saver(checkpoints, store, self.counts, self.log, self._save_spools)
+        self._save_blocks()  # some are over, or have another action now
 
     def _rules(self) -> BlockRules:
         config = self.config
@@ -181,6 +205,10 @@ class Watch:
             reader.start()
         for one in self.listening:
             self.log.say("listening", dnstap=one)
+        for tail in (*self.followers, *self.connection_logs):
+            self.log.say("following", file=tail.path)
+        for interface in self.interfaces:
+            self.log.say("listening", interface=interface.name)
 
     def run(self) -> None:
         """Work until stopped."""
@@ -195,7 +223,7 @@ class Watch:
         try:
             self.open()
             service.notify("READY=1")
-            self.log.say("watching", detector=self.config.detector, window=self.config.window)
+            self.log.say("watching", **self._about())
             saved_at = time.monotonic()
             while not self._stop.is_set():
                 started = time.monotonic()
@@ -213,10 +241,11 @@ class Watch:
 
     def close(self) -> None:
         """Take in what is queued, save, and give everything back."""
+        for reader in self.readers:
+            reader.stop()
         if hasattr(self, "live"):
-            for reader in self.readers:
-                reader.stop()
             self.live.stop()
+        if self.is_open:
             self.tick()
             self.save(wait=True)
         if self.saver is not None:
@@ -225,16 +254,24 @@ class Watch:
             (one.close if hasattr(one, "close") else one.stop)()
         if hasattr(self, "_lock"):
             self._lock.__exit__(None, None, None)
-        self.log.say("stopped", **self._short())
+        if not self.is_open:
+            return  # why is told by who started it
+        reached = limits.counts(self)
+        del reached["frames_dropped"]  # stands there already
+        self.log.say("stopped", **self._short(), **{name: n for name, n in reached.items() if n})
+
+    def _about(self) -> dict[str, Any]:
+        action = {"action": self.config.rpz_action} if self.publisher.is_wanted else {}
+        return {"detector": self.config.detector, "window": self.config.window} | action
 
     def _short(self) -> dict[str, Any]:
         return {
             "items": self.books["items"],
             "decoded": self.books["decoded"],
-            "dropped": self.live.counters()["frames_dropped"] if hasattr(self, "live") else 0,
+            "dropped": self.live.counters()["frames_dropped"],
             "judged": self.counts["judged"],
             "flux": len(self.flux),
-            "blocks": len(self.blocklist.blocks) if hasattr(self, "blocklist") else 0,
+            "blocks": len(self.blocklist.blocks),
         }
 
     def tick(self) -> Judgements:
@@ -252,10 +289,14 @@ class Watch:
                 self.saver.take(young)
         now_us = self.clock.now_us()
         ids = self.window.due(now_us // US, self.config.judge_max)
+        self.counts["rounds_full"] += len(ids) == self.config.judge_max
         judged = self.judge.judge(self.window, ids)
         self._act(judged, now_us)
         self.teller.tell_of_connections(self.flux, now_us)
         self._bound(now_us)
+        self._tell_of_inlets()
+        self.limits.tell(limits.counts(self))
+        self.teller.tell_of_failures(self.log)
         self._ticked_at = time.monotonic()
         self.tick_took_s = self._ticked_at - started
         return judged
@@ -268,11 +309,17 @@ class Watch:
                 self.books[f"{kind}:{name}"] += tally["count"]
         if books["time_last_us"] is not None:
             self.clock.stream_us = max(self.clock.stream_us, books["time_last_us"])
-        dropped = self.live.counters()["frames_dropped"]
-        if dropped > self.counts["frames_dropped"]:
-            n = dropped - self.counts["frames_dropped"]
-            self.log.trouble("frames_dropped", f"{n} more frames: the queue was full", n=dropped)
-            self.counts["frames_dropped"] = dropped
+
+    def _tell_of_inlets(self) -> None:
+        """Who came and went, and which logs give nothing."""
+        n_producers = self.live.counters()["producers"]
+        now = time.monotonic()
+        if n_producers != self._n_producers and now - self._said_producers_at >= PRODUCERS_EVERY_S:
+            self.log.say("producers", connected=n_producers)
+            self._n_producers, self._said_producers_at = n_producers, now
+        for tail in (*self.followers, *self.connection_logs):
+            if (says := tail.waits_for(now)) is not None:
+                self.log.trouble("not_read", says, file=tail.path)
 
     def _mind_the_clock(self) -> None:
         step_s = self.clock.step_s()
@@ -300,6 +347,7 @@ class Watch:
                 self.flux[finding.name] = finding.verdict
                 while len(self.flux) > MAX_FLUX_NAMES:
                     del self.flux[next(iter(self.flux))]
+                    self.counts["flux_names_forgotten"] += 1
             decision = self._decide(finding, now_us)
             changed |= decision.outcome in ("blocked", "renewed")
             if finding.is_flux or self.config.alert_ambiguous:
@@ -334,7 +382,7 @@ class Watch:
         flux = set(self.flux) | {one.trigger for one in self.blocklist.blocks.values()}
         if self.blocklist.rules.ip:
             addresses = [agent.address for agent in finding.agent_list if agent.special is None]
-            users = self.window.users_of(addresses, 1000)
+            users = self.window.users_of(addresses, MAX_USERS)
             found = exclusive_addresses(addresses, users, flux)
             self.blocklist.add_extra(finding, rpz.ADDRESS, found, now_us)
         if self.blocklist.rules.nsdname and finding.verdict != detect.FLUX_VERDICTS[0]:
@@ -344,7 +392,12 @@ class Watch:
             self.blocklist.add_extra(finding, rpz.NSDNAME, found, now_us)
 
     def _publish(self, *, force: bool = False) -> None:
+        n_published, n_failed = self.publisher.n_published, self.publisher.n_failed
         self.publisher.publish(self.blocklist, self.clock.now_us(), force=force)
+        if (self.publisher.n_published, self.publisher.n_failed) != (n_published, n_failed):
+            failed_before, self.zone_fails = self.zone_fails, self.publisher.n_failed > n_failed
+            if failed_before and not self.zone_fails:
+                self.log.say("rpz_written", file=self.config.rpz)
 
     def _save_blocks(self) -> None:
         if self.saver is not None:
@@ -389,39 +442,49 @@ class Watch:
 
     def reload(self) -> None:
         """SIGHUP: the allowlist, and what the file says of blocks and alerts, are read again."""
-        values: dict[str, Any] = {}
-        problems: list[str] = []
+        new, problems = Reloaded(self.config), list[str]()
         if self.config_path is not None:
             values, problems = settings.load(self.config_path)
-        merged = settings.combine(_as_dict(self.config) | values, {})
-        problems += merged.problems()
+            new = reloaded(self.config, values, self.said)
+        problems = [*dict.fromkeys((*problems, *new.problems))]
+        if not problems:
+            try:
+                allow = self._allowed(new.config)
+            except ValueError as error:
+                problems = [str(error)]
         if problems:
             for sentence in problems:
                 self.log.say("not_reloaded", why=sentence)
             return
-        self.config = merged
-        self.allow = settings.read_allowlist(Path(merged.allow)) if merged.allow else []
-        self.blocklist.rules = self._rules()
-        self.blocklist.allow = set(self.allow)
-        for key, block in list(self.blocklist.blocks.items()):
-            if self.blocklist.is_allowed(block.trigger):
-                del self.blocklist.blocks[key]
-        self.teller.suppression.suppress_us = int(
-            settings.duration_s(merged.alert_suppress, "alert_suppress") * US
-        )
-        self.publisher.reconfigure(merged, self.allow)
+        self.config, self.allow = new.config, allow
+        self.blocklist.reconfigure(self._rules(), self.allow)
+        suppress_s = settings.duration_s(self.config.alert_suppress, "alert_suppress")
+        self.teller.suppression.suppress_us = int(suppress_s * US)
+        self.publisher.reconfigure(self.config, self.allow)
         self._save_blocks()
-        self.log.say("reloaded", allowed=len(self.allow))
+        said = {"changed": ", ".join(new.changed), "needs_restart": ", ".join(new.needs_restart)}
+        shown = {name: value for name, value in said.items() if value}
+        self.log.say("reloaded", allowed=len(self.allow), **shown)
+
+    def _allowed(self, config: WatchConfig) -> list[str]:
+        return settings.read_allowlist(Path(config.allow)) if config.allow else []
 
     def healthy(self) -> dict[str, Any]:
         """For `/healthz`: are rounds being done?"""
         age_s = time.monotonic() - self._ticked_at
         return {"ok": age_s < STALLED_S, "last_round_s": round(age_s, 1), **self._short()}
 
+    def ready(self) -> dict[str, Any]:
+        """For `/readyz`: does it protect? With what it still waits for, a sentence each."""
+        waits_for = []
+        if not self.healthy()["ok"]:
+            waits_for.append(f"no round was done for {STALLED_S:.0f} s")
+        if self.zone_fails:
+            waits_for.append(f"the policy zone {self.config.rpz} cannot be written")
+        if self.saver is not None and not self.saver.is_saved:
+            waits_for.append(f"blocks cannot be saved in {self.config.state}")
+        return {"ok": not waits_for, "waits_for": waits_for, "blocks": len(self.blocklist.blocks)}
+
     def metrics(self) -> Numbers:
         """For `/metrics`."""
         return measures.numbers(self)
-
-
-def _as_dict(config: WatchConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in settings.defaults()}

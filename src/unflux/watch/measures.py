@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unflux.watch import service
+from unflux.watch import limits, service
 from unflux.watch.health import Numbers, label
 
 if TYPE_CHECKING:
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def numbers(watch: Watch) -> Numbers:
-    """All counters and gauges; read from another thread, so nothing is asked of the window."""
+    """All counters and gauges; read from another thread, so nothing is asked of the window.
+
+    What the loop adds to meanwhile is copied in one step (`list`) before it is gone through.
+    """
     size, counters = watch.size, watch.live.counters()
     found: dict[str, float] = {}
     for name, value in counters.items():
@@ -20,19 +23,21 @@ def numbers(watch: Watch) -> Numbers:
         found[f"unflux_watch_{name}{'' if gauge else '_total'}"] = value
     for name, value in size.items():
         found[f"unflux_watch_window_{name}"] = value
-    for name, value in watch.books.items():
+    for name, value in list(watch.books.items()):
         kind, _, rest = name.partition(":")
         labels = f'{{kind="{label(rest)}"}}' if rest else ""
         found[f"unflux_watch_{kind}_total{labels}"] = value
-    for name, value in watch.counts.items():
-        if name != "frames_dropped":
-            found[f"unflux_watch_{name}_total"] = value
+    reached = limits.counts(watch)
+    for name in limits.LABELLED:
+        del reached[name]
+    for name, value in (*list(watch.counts.items()), *reached.items()):
+        found[f"unflux_watch_{name}_total"] = value
     for name in ("benign_names", "other_names"):
         labels = f'{{class="{name.removesuffix("_names")}"}}'
         found[f"unflux_watch_evicted_names_total{labels}"] = watch.evicted[name]
-    for verdict, value in watch.verdicts.items():
+    for verdict, value in list(watch.verdicts.items()):
         found[f'unflux_watch_findings_total{{verdict="{verdict}"}}'] = value
-    for why, value in watch.blocklist.n_refused.items():
+    for why, value in list(watch.blocklist.n_refused.items()):
         found[f'unflux_watch_not_blocked_total{{why="{why}"}}'] = value
     for at, outlet in enumerate(watch.outlets):
         for name, value in outlet.counters().items():
@@ -42,7 +47,7 @@ def numbers(watch: Watch) -> Numbers:
         found[f'unflux_watch_follow_faults_total{{log="{at}"}}'] = follower.n_faults
     for reader in watch.interfaces:
         found["unflux_watch_packets_total"] = reader.n_packets
-        found["unflux_watch_packets_dropped_total"] = reader.n_dropped
+    found["unflux_watch_alerts_suppressed_total"] = watch.teller.suppression.n_suppressed
     found |= watch.publisher.metrics() | _of_connections(watch)
     found["unflux_watch_blocks"] = len(watch.blocklist.blocks)
     found["unflux_watch_flux_names"] = len(watch.flux)
@@ -59,6 +64,5 @@ def _of_connections(watch: Watch) -> dict[str, float]:
     malformed = sum(log.n_malformed for log in watch.connection_logs)
     return {
         "unflux_watch_connections_total": watch.connections.n_rows,
-        "unflux_watch_connections_forgotten_total": watch.connections.n_forgotten,
         "unflux_watch_connections_malformed_total": malformed,
     }

@@ -18,6 +18,7 @@ import msgspec
 from unflux.watch.alerts import syslog_line
 
 MAX_SPOOLED = 10_000
+"""Alerts that wait for a webhook; beyond, the oldest go, and are counted."""
 MAX_BACKOFF_S = 60.0
 WEBHOOK_TIMEOUT_S = 10.0
 RETRIED_STATUSES = (408, 425, 429)
@@ -25,6 +26,16 @@ RETRIED_STATUSES = (408, 425, 429)
 
 class Outlet(Protocol):
     """Somewhere alerts go."""
+
+    @property
+    def name(self) -> str:
+        """For the log: where, and nothing that is secret."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong last, in words."""
+        ...
 
     def send(self, alert: dict[str, Any], told_at: str) -> None:
         """Hand an alert over; never waits for the network, never raises."""
@@ -44,6 +55,7 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         self.path = None if str(path) == "-" else path
+        self.name, self.trouble = str(path), ""
         self.n_sent = self.n_failed = 0
 
     def send(self, alert: dict[str, Any], told_at: str) -> None:
@@ -56,8 +68,9 @@ class JsonLines:
             else:
                 _append(self.path, line)
             self.n_sent += 1
-        except OSError:
+        except OSError as error:
             self.n_failed += 1
+            self.trouble = _says(error)
 
     def counters(self) -> dict[str, int]:
         """See `Outlet`."""
@@ -65,6 +78,12 @@ class JsonLines:
 
     def close(self) -> None:
         """See `Outlet`."""
+
+
+def _says(error: Exception) -> str:
+    """Why, without the address: a webhook's may hold a secret."""
+    inner = getattr(error, "reason", error)
+    return str(getattr(inner, "strerror", None) or inner or type(inner).__name__)
 
 
 def _append(path: Path, line: bytes) -> None:
@@ -83,7 +102,8 @@ class Syslog:
     """RFC 5424 over UDP (``udp:HOST:PORT``), TCP (``tcp:…``, RFC 6587) or ``unix:PATH``."""
 
     def __init__(self, where: str) -> None:
-        self.where = where
+        self.where = self.name = where
+        self.trouble = ""
         self.hostname = socket.gethostname() or "-"
         self.n_sent = self.n_failed = 0
         self._socket: socket.socket | None = None
@@ -112,8 +132,9 @@ class Syslog:
             self._socket = self._socket or self._connect()
             self._socket.sendall(line)
             self.n_sent += 1
-        except OSError:
+        except OSError as error:
             self.n_failed += 1
+            self.trouble = _says(error)
             self.close()
 
     def counters(self) -> dict[str, int]:
@@ -138,6 +159,8 @@ class Webhook:
         if urlsplit(url).scheme not in ("http", "https"):
             raise ValueError(f"a webhook is an http(s) URL, not {url!r}")
         self.url, self.spool, self.retry_s = url, spool, retry_s
+        server = urlsplit(url).netloc.rpartition("@")[2]
+        self.name, self.trouble = f"{urlsplit(url).scheme}://{server}", ""
         self.n_sent = self.n_failed = self.n_dropped = self.n_rejected = 0
         self._waiting: deque[bytes] = deque(self._spooled())
         self._changed = threading.Condition()
@@ -148,7 +171,9 @@ class Webhook:
     def _spooled(self) -> list[bytes]:
         if self.spool is None or not self.spool.is_file():
             return []
-        return self.spool.read_bytes().splitlines()[-MAX_SPOOLED:]
+        lines = self.spool.read_bytes().splitlines()
+        self.n_dropped += len(lines[:-MAX_SPOOLED])
+        return lines[-MAX_SPOOLED:]
 
     def send(self, alert: dict[str, Any], told_at: str) -> None:
         """See `Outlet`."""
@@ -186,12 +211,14 @@ class Webhook:
                 self.n_sent += 1
                 return True
         except urllib.error.HTTPError as error:
+            self.trouble = f"it answers {error.code}"
             if 400 <= error.code < 500 and error.code not in RETRIED_STATUSES:
                 self.n_rejected += 1
                 return True
             self.n_failed += 1
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             self.n_failed += 1
+            self.trouble = _says(error)
         return False
 
     def save(self) -> None:

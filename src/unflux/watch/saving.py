@@ -15,9 +15,11 @@ from unflux.watch.log import Log
 from unflux.watch.store import BlockStore
 
 MAX_PENDING = 5
-"""Parts that could not be saved and are kept to be tried again."""
+"""Parts that could not be saved and are kept to be tried again; beyond, the oldest is given up, and
+counted (`checkpoints_lost`)."""
 MAX_WAITING = 32
-"""Rounds whose sightings wait to be merged: then the round waits, or memory would have no bound."""
+"""Rounds whose sightings wait to be merged: then the round waits, or memory would have no bound,
+which is counted (`rounds_held_up`)."""
 
 
 class Saver:
@@ -52,6 +54,7 @@ class Saver:
         """Merge this in; nobody else may use it from now on."""
         self._merged.append(self._merger.submit(self._merge, young))
         while self._merged and (self._merged[0].done() or len(self._merged) > MAX_WAITING):
+            self.counts["rounds_held_up"] += not self._merged[0].done()
             self._merged.popleft().result()
 
     def _merge(self, young: Reducer) -> None:

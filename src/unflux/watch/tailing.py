@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
 READ_BYTES = 1 << 18
 HEAD_BYTES = 4096
 POLL_S = 0.2
+PATIENCE_S = 10.0
+"""So long a log may be missing, empty or unknown without a word: rotations take a moment."""
 
 
 class Tail(ABC):
@@ -21,6 +24,8 @@ class Tail(ABC):
     def __init__(self, path: Path, *, from_start: bool = False) -> None:
         self.path, self.from_start = path, from_start
         self.n_rotations = 0
+        self._waits: tuple[float, str] | None = None
+        """Since when there is nothing to read, and why."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"follow {path}", daemon=True)
 
@@ -46,9 +51,9 @@ class Tail(ABC):
         while not self._stop.is_set():
             try:
                 handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
+            except OSError as error:
                 is_first = False  # a file that appears later is new from its beginning
-                self._stop.wait(POLL_S)
+                self._wait_because(error.strerror or str(error))
                 continue
             try:
                 self._read(handle, skip=is_first and not self.from_start)
@@ -82,11 +87,23 @@ class Tail(ABC):
         while not self._stop.is_set():
             head = os.pread(handle, HEAD_BYTES, 0)
             if head and self.recognise(head):
+                self._waits = None
                 return True
             if self._is_gone(handle, 0):
                 return False
-            self._stop.wait(POLL_S)
+            self._wait_because("in no format that is known" if head else "empty so far")
         return False
+
+    def _wait_because(self, why: str) -> None:
+        since, known = self._waits or (time.monotonic(), why)
+        self._waits = (since if known == why else time.monotonic(), why)
+        self._stop.wait(POLL_S)
+
+    def waits_for(self, now: float) -> str | None:
+        """Why nothing is read since a while; `now` by the monotonic clock."""
+        if self._waits is None or now - self._waits[0] < PATIENCE_S:
+            return None
+        return self._waits[1]
 
     def _is_gone(self, handle: int, at: int) -> bool:
         """Was the file replaced, or cut?"""

@@ -13,6 +13,7 @@ from unflux.share import json
 from unflux.watch import alerts
 from unflux.watch.blocks import Decision
 from unflux.watch.connections import Connections
+from unflux.watch.log import Log
 from unflux.watch.outlets import Outlet
 
 
@@ -28,6 +29,8 @@ class Teller:
     ) -> None:
         self.outlets, self.suppression = outlets, suppression
         self.connections, self.counts = connections, counts
+        self._failed: Counter[int] = Counter()
+        """By outlet, how many failures were told."""
 
     def tell(self, finding: Finding, decision: Decision, action: str, now_us: int) -> None:
         """Tell of a finding, with who connected to its agents until now."""
@@ -54,6 +57,20 @@ class Teller:
             if self.suppression.passes(client, json.SEVERITY.get(verdict, 0), now_us):
                 told_at = _now()
                 self._send(alerts.compose_connected(news, verdict, told_at), told_at)
+
+    def tell_of_failures(self, log: Log) -> None:
+        """A line in the log, at most once a minute, for an outlet that does not take alerts."""
+        for at, outlet in enumerate(self.outlets):
+            counters = outlet.counters()
+            n = counters["failed"] + counters.get("rejected", 0)
+            says = f"{outlet.trouble}; {self._fate(counters)}"
+            if n > self._failed[at] and log.trouble("alerts_failed", says, n=n, to=outlet.name):
+                self._failed[at] = n
+
+    def _fate(self, counters: dict[str, int]) -> str:
+        if "waiting" not in counters:
+            return "such alerts are lost"
+        return f"{counters['waiting']} wait, {counters['rejected']} were refused for good"
 
     def _send(self, alert: dict[str, Any], told_at: str) -> None:
         self.counts["alerts"] += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import struct
 import threading
 from collections import deque
@@ -28,11 +29,23 @@ from unflux.errors import Unavailable
 from unflux.share.rpz import Record
 
 MAX_DELTAS = 200
-"""Changes that are remembered for IXFR; who is further behind gets the whole zone."""
+"""Changes that are remembered for IXFR; who is further behind gets the whole zone (counted as
+`ixfr_as_axfr`: also who comes back after a restart of ours)."""
 MESSAGE_BYTES = 16_000
 MAX_CONNECTIONS = 64
+"""Open at once; more are hung up, and counted."""
 IDLE_S = 30.0
 NOTIFY_TRIES, NOTIFY_WAIT_S = 4, 2.0
+COUNTERS = (
+    "axfr",
+    "ixfr",
+    "refused",
+    "notify_sent",
+    "notify_acknowledged",
+    "notify_lost",
+    "connections_refused",
+    "ixfr_as_axfr",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +114,14 @@ class ZoneServer:
         self.host, self.port, self.notify_to = host, port, list(notify)
         self.keyring, self.keyname = self._keyring(key)
         self.zones: dict[str, _Zone] = {}
-        self.counters = dict.fromkeys(
-            ("axfr", "ixfr", "refused", "notify_sent", "notify_acknowledged", "notify_lost"), 0
-        )
+        self.counters = dict.fromkeys(COUNTERS, 0)
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="unflux-zones", daemon=True)
         self._ready = threading.Event()
         self._fault: OSError | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._notices: set[asyncio.Task[None]] = set()
+        self._n_connections = 0
 
     def _keyring(self, key: TsigKey | None) -> tuple[Any, Any]:
         if key is None:
@@ -131,7 +143,8 @@ class ZoneServer:
         self._thread.start()
         self._ready.wait()
         if self._fault is not None:
-            raise Unavailable(f"zones on {self.host}:{self.port}: {self._fault.strerror}")
+            why = os.strerror(self._fault.errno) if self._fault.errno else self._fault
+            raise Unavailable(f"zones on {self.host}:{self.port}: {why}")
         return self.port
 
     def stop(self) -> None:
@@ -183,12 +196,11 @@ class ZoneServer:
         return server
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._tasks) >= MAX_CONNECTIONS:
+        if self._n_connections >= MAX_CONNECTIONS:
+            self.counters["connections_refused"] += 1
             writer.close()
             return
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
+        self._n_connections += 1
         try:
             while True:
                 [length] = struct.unpack(
@@ -201,8 +213,7 @@ class ZoneServer:
         except (asyncio.IncompleteReadError, TimeoutError, ConnectionError):
             pass
         finally:
-            if task is not None:
-                self._tasks.discard(task)
+            self._n_connections -= 1
             writer.close()
 
     def answer(self, wire: bytes, *, datagram: bool) -> Iterator[bytes]:
@@ -248,6 +259,7 @@ class ZoneServer:
             return [current.soa]
         start = next((at for at, one in enumerate(deltas) if one.before.serial == serial), None)
         if start is None:
+            self.counters["ixfr_as_axfr"] += 1
             return None
         sent: list[Any] = [current.soa]
         for delta in deltas[start:]:
@@ -302,8 +314,8 @@ class ZoneServer:
     def _notify_all(self, origin: str) -> None:
         for host, port in self.notify_to:
             task = self._loop.create_task(self._notify(origin, host, port))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._notices.add(task)
+            task.add_done_callback(self._notices.discard)
 
     async def _notify(self, origin: str, host: str, port: int) -> None:
         """RFC 1996, with some tries: a lost one only means waiting for the refresh."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pyarrow.compute as pc
 
-from unflux import detect, enrich, pipeline
+from unflux import detect, enrich, pipeline, sources
 from unflux.detect import Finding
 from unflux.errors import UnfluxError
 from unflux.pipeline import Judged, ScanOptions
@@ -44,7 +44,7 @@ def scan_of(dataset: Path) -> Scan:
     """The scan that stands for a dataset on disk."""
     resolved = dataset.resolve()
     digest = hashlib.blake2b(str(resolved).encode(errors="surrogateescape"), digest_size=8)
-    return Scan(digest.hexdigest(), "dataset", pipeline.printable(dataset), str(resolved))
+    return Scan(digest.hexdigest(), "dataset", sources.name_of(dataset), str(resolved))
 
 
 def judge(
@@ -59,7 +59,7 @@ def judge(
     """
     directory = Path(scan.dataset)
     if not Dataset.is_at(directory):
-        raise UnfluxError(f"{pipeline.printable(directory)} is no dataset (any more)")
+        raise UnfluxError(f"{sources.name_of(directory)} is no dataset (any more)")
     detector = detect.by_id(options.detector_id)
     judged_from = _judged_from(directory, options)
     asked = (judged_from, detector.id, detector.version)
@@ -70,7 +70,7 @@ def judge(
     result = pipeline.scan([directory], replace(options, min_score=NONE_LISTED))
     for one in result.history.inputs:
         if one.books.error is not None:
-            raise UnfluxError(f"{pipeline.printable(one.path)}: {one.books.error}")
+            raise UnfluxError(f"{sources.name_of(one.path)}: {one.books.error}")
     names = result.judged.table.num_rows
     result.summary["names"] |= {"listed": names, "min_score": 0.0}
     result.summary["taken_in"] = _taken_in(directory)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from unflux import networks, pipeline
+from unflux import networks, pipeline, sources
 from unflux.errors import UnfluxError
 from unflux.networks import Network, views
 from unflux.pipeline import ScanOptions
@@ -50,7 +50,7 @@ def _networks(job: dict[str, Any]) -> list[dict[str, Any]]:
     scan = pipeline.scan([dataset], _options(job))
     for one in scan.history.inputs:
         if one.books.error is not None:
-            raise UnfluxError(f"{pipeline.printable(one.path)}: {one.books.error}")
+            raise UnfluxError(f"{sources.name_of(one.path)}: {one.books.error}")
     state = dataset / STATE_FILE if os.access(dataset, os.W_OK) else None
     found = networks.find_networks(scan.judged, state_file=state)
     return [shortened(one) for one in found.networks[:MAX_NETWORKS]]

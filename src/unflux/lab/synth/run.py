@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +20,7 @@ from unflux.lab.synth.demand import Demand
 from unflux.lab.synth.play import Player
 from unflux.lab.synth.truth import Events, iso, labels
 from unflux.lab.synth.writers import NEEDS, WRITERS, Writer
-from unflux.sightings import check_new_directory
+from unflux.sightings import whole_directory
 
 OnSlice = Callable[[float, float], None]
 """Called with (hours played, hours in all): when the world stands, and after each slice."""
@@ -57,18 +55,8 @@ def synth(
         When a format is not known.
     """
     check_formats(scenario, formats)
-    check_new_directory(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
-        with _few_collections():
-            made = _write(scenario, temporary, formats, on_slice)
-        temporary.chmod(0o755)
-        if directory.exists():
-            directory.rmdir()
-        temporary.replace(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with whole_directory(directory) as temporary, _few_collections():
+        made = _write(scenario, temporary, formats, on_slice)
     return Made(directory, made.responses, made.names, made.flux_names)
 
 
