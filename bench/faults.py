@@ -147,7 +147,8 @@ def _killed(
             or (lock.exists() and lock.stat().st_mtime_ns != before)
         )
     )
-    time.sleep(chance.uniform(0, working_s))
+    # Early ones are likelier: a small part of the time is writing, the rest is judging afterwards.
+    time.sleep(working_s * chance.random() ** 3)
     run.process.kill()
     ended = run.end()
     outcome.kills += ended == -signal.SIGKILL
