@@ -45,6 +45,7 @@ poll_s = 120
 [[service]]
 name = "double"
 preset = "double"
+list_size = 24 # few answers come before the names are blocked: they have to show that one list is behind
 domains = 2
 ttl_s = 300
 rotation_s = 300
