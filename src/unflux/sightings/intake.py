@@ -12,6 +12,7 @@ import msgspec
 from unflux import sources
 from unflux.sightings.dataset import Dataset
 from unflux.sightings.history import History, Input
+from unflux.sightings.selection import Selection
 from unflux.sightings.taken import Chosen, Content, TakenIn, content_of, shown_time
 from unflux.sources.base import ANY_TIME_US, Books, ReadOptions, Source
 
@@ -20,6 +21,7 @@ NOT_WRITTEN_DOWN = (
     "it counts as whole"
 )
 STAYS = "what is in stays as it is (another dataset takes it in otherwise)"
+ITSELF = "the dataset itself is no input: what it holds is judged anyway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +204,13 @@ def remembered(
     )
 
 
-def in_order(inputs: Iterable[Input], files: Iterable[Path]) -> list[Input]:
-    """What is told of files, in the order in which they were named."""
-    place = {path: number for number, path in enumerate(files)}
-    return sorted(inputs, key=lambda one: place[one.path])
+def told(inputs: Iterable[Input], selection: Selection) -> list[Input]:
+    """What is told of files, in the order in which they were named, and of what is no input."""
+    place = {path: number for number, path in enumerate(selection.files)}
+    return [
+        *sorted(inputs, key=lambda one: place[one.path]),
+        *(Input(path, None, Books(), known=True, note=ITSELF) for path in selection.itself),
+    ]
 
 
 def _entry(path: Path, source: Source, content: Content, options: ReadOptions) -> TakenIn:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from unflux import sightings, sources
 from unflux.sightings import Dataset, History, Input
-from unflux.sightings.intake import Intake, Wanted, by_options, in_order, remembered
+from unflux.sightings.intake import Intake, Wanted, by_options, remembered, told
 from unflux.sources.base import ReadOptions
 from unflux.spark import kernel, splits
 from unflux.spark.assemble import assemble
@@ -87,7 +87,7 @@ def add_to(
         As `reduce` does, and when another process adds to the dataset.
     """
     with dataset.locked():
-        selection = sightings.select(paths)
+        selection = sightings.select(paths, taking_into=dataset.directory)
         wanted, inputs = Intake(dataset, options, format_name).look_at_all(selection.files)
         if wanted:
             dataset.begin()
@@ -95,7 +95,7 @@ def add_to(
                 for how, some in by_options(wanted):
                     inputs += _take_in(dataset, some, how, spark, format_name, strict=strict)
     history = sightings.reduce([dataset.directory], options)
-    inputs = in_order(inputs, selection.files)
+    inputs = told(inputs, selection)
     return replace(history, inputs=inputs, passed_over=selection.passed_over)
 
 
