@@ -272,3 +272,13 @@ def test_a_manifest_of_something_else_makes_no_dataset(capture: Path, tmp_path: 
     (site / "manifest.json").write_text('{"name": "a web site"}')
     (site / "dns.pcap").write_bytes(capture.read_bytes())
     assert rows(site) == rows(capture)
+
+
+def test_the_same_log_packed_otherwise_is_pointed_out(capture: Path, tmp_path: Path) -> None:
+    packed, dataset = tmp_path / "dns.pcap.gz", tmp_path / "dataset"
+    packed.write_bytes(gzip.compress(capture.read_bytes()))
+    assert notes(save(dataset, capture)) == [""]
+    [note] = notes(save(dataset, packed))
+    assert note.startswith(f"it has as many answers as {capture}, from the same moment")
+    together = save(tmp_path / "other", capture, packed)
+    assert [bool(one) for one in notes(together)] == [False, True]

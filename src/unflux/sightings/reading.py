@@ -18,7 +18,7 @@ from unflux._native import Progress, Reducer
 from unflux.errors import MalformedInput, UnfluxError
 from unflux.sightings.dataset import Dataset
 from unflux.sightings.history import History, Input
-from unflux.sightings.intake import Intake, by_options, remembered, told
+from unflux.sightings.intake import Intake, by_options, told
 from unflux.sightings.selection import select
 from unflux.sources.base import Books, ReadOptions
 
@@ -171,7 +171,7 @@ def add_to(
                     strict=strict,
                     on_progress=_of_all(on_progress, before, total),
                 )
-                done, entries = remembered(some, part.inputs)
+                done, entries = intake.remembered(some, part.inputs)
                 inputs += done
                 dataset.add(part, entries)
     history = reduce([dataset.directory], options)
