@@ -70,6 +70,14 @@ def example() -> Path:
     return ROOT / "examples" / "out" / "flux-example.pcap"
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_every_format_is_listed_with_a_sample(source) -> None:
+    page = (DOCS / "sources" / "README.md").read_text(encoding="utf-8")
+    row = rf"^\| \[{source.name}\]\({source.name}\.md\) \| .+ \| `(.+)` \|$"
+    [sample] = re.findall(row, page, re.MULTILINE)
+    assert (ROOT / sample).is_file()
+
+
 @pytest.mark.parametrize("session", sessions(), ids="; ".join)
 def test_every_command_of_the_docs_runs(
     session: list[str], cli: Cli, example: Path, tmp_path: Path

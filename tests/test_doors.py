@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import lzma
 import tarfile
@@ -11,12 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from conftest import Cli, flux_answers, udp_frame, write_pcap
-from unflux import sightings, sources
+from unflux import pipeline, sightings, sources
 from unflux.cli import app
 from unflux.errors import plain_error
+from unflux.pipeline import ScanOptions
+from unflux.share import table
 from unflux.sightings import reading
 from unflux.sources.base import ReadOptions
 
@@ -219,3 +223,23 @@ def test_doctor_breaks_no_path_and_names_what_is_packed(run: Callable[..., Resul
     assert publicsuffixlist.PSLFILE in said
     assert "gzip, zstd, xz or lz4" in said
     assert "blind spots\n  none" in said
+
+
+@pytest.mark.parametrize("width", [80, 119, 120, 200])
+def test_names_stay_whole_on_a_narrow_terminal(tmp_path: Path, width: int) -> None:
+    name = "login.example-bank.test"
+    frames = [
+        (START + 300 * number, udp_frame(wire.replace(b"\4flux\4test", name_of(name))))
+        for number, wire in enumerate(flux_answers(12))
+    ]
+    scan = pipeline.scan([write_pcap(tmp_path / "dns.pcap", frames)], ScanOptions(min_score=0))
+    console = Console(width=width, file=io.StringIO(), record=True)
+    table.show_scan(scan, console)
+    lines = console.export_text().splitlines()
+    assert any(name in line for line in lines)
+    assert all(len(line.rstrip()) <= width for line in lines if name in line)
+
+
+def name_of(name: str) -> bytes:
+    """Labels as they are on the wire, without the root."""
+    return b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))

@@ -281,11 +281,15 @@ def test_a_directory_without_its_tables_or_with_none_at_all(cli: Cli, dataset: P
     assert done.returncode == 1
     assert "No such file or directory" in said(done)
     shutil.rmtree(dataset / "sightings")
-    (dataset / "manifest.json").write_text("{}")
+    (dataset / "manifest.json").write_text('{"unflux_dataset": 1}')
     done = cli("scan", dataset, "--json")
     assert json.loads(done.stdout)["summary"]["names"]["judged"] == 0
     assert done.returncode == 0
     assert said(done) == ""
+    (dataset / "manifest.json").write_text("{}")  # anybody's
+    done = cli("scan", dataset)
+    assert done.returncode == 1
+    assert "nothing in this directory is in a format" in said(done)
 
 
 def test_many_threads_that_add_get_the_lock_or_a_sentence(logs: Path, tmp_path: Path) -> None:

@@ -236,3 +236,49 @@ def test_a_copy_in_the_same_run_is_read_once(capture: Path, tmp_path: Path) -> N
     assert [one.known for one in together.inputs] == [False, True]
     assert rows(tmp_path / "dataset") == rows(capture)
     assert len(Dataset.open(tmp_path / "dataset").manifest.inputs) == 1
+
+
+def test_the_dataset_itself_is_no_input(cli: Cli, capture: Path, tmp_path: Path) -> None:
+    """It lies among the logs, or is named: its parts would count twice."""
+    dataset = tmp_path / "dataset"
+    save(dataset, capture)
+    before = rows(dataset)
+    (tmp_path / ".out.unflux-abcdefgh").mkdir()  # what a killed `scan --out` left
+    (tmp_path / ".out.unflux-abcdefgh" / "dns.pcap").write_bytes(capture.read_bytes()[:-1])
+    for named in (tmp_path, dataset):
+        history = save(dataset, named)
+        assert n_decoded(history) == 0
+        assert (
+            notes(history)[-1] == "the dataset itself is no input: what it holds is judged anyway"
+        )
+        assert rows(dataset) == before
+    told = cli("scan", dataset, "--save", dataset)
+    assert (told.returncode, told.stderr) == (0, "")
+
+
+def test_of_a_dataset_below_a_directory_only_what_counts_is_read(
+    capture: Path, tmp_path: Path
+) -> None:
+    dataset = Dataset.open(tmp_path / "logs" / "dataset")
+    sightings.add_to(dataset, [capture], ReadOptions())
+    part = dataset.files[0]
+    part.with_name("part-00099.parquet").write_bytes(part.read_bytes())
+    assert rows(tmp_path / "logs") == rows(capture)
+
+
+def test_a_manifest_of_something_else_makes_no_dataset(capture: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "manifest.json").write_text('{"name": "a web site"}')
+    (site / "dns.pcap").write_bytes(capture.read_bytes())
+    assert rows(site) == rows(capture)
+
+
+def test_the_same_log_packed_otherwise_is_pointed_out(capture: Path, tmp_path: Path) -> None:
+    packed, dataset = tmp_path / "dns.pcap.gz", tmp_path / "dataset"
+    packed.write_bytes(gzip.compress(capture.read_bytes()))
+    assert notes(save(dataset, capture)) == [""]
+    [note] = notes(save(dataset, packed))
+    assert note.startswith(f"it has as many answers as {capture}, from the same moment")
+    together = save(tmp_path / "other", capture, packed)
+    assert [bool(one) for one in notes(together)] == [False, True]

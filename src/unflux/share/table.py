@@ -33,7 +33,8 @@ def show_scan(scan: Scan, console: Console) -> None:
     """The findings as a table, then what was read and what could not be seen."""
     worth_a_row = in_triage_order(one for one in scan.findings if one.verdict != "insufficient")
     if worth_a_row:
-        console.print(_table(worth_a_row[:MAX_ROWS]))
+        draw = _narrow_table if console.width < NARROW_COLUMNS else _table
+        console.print(draw(worth_a_row[:MAX_ROWS]))
         if len(worth_a_row) > MAX_ROWS:
             console.print(f"… and {len(worth_a_row) - MAX_ROWS} more: use --json or --ndjson")
     console.print(_headline(scan.n_flux, scan.summary["names"]))
@@ -82,6 +83,26 @@ def _table(findings: list[Finding]) -> Table:
             ),
             Text(visible(one_line(finding))),
         )
+    return table
+
+
+NARROW_COLUMNS = 120
+"""Below so many, the whole table would break every name into pieces."""
+
+
+def _narrow_table(findings: list[Finding]) -> Table:
+    """The same for a narrow terminal: fewer columns, and the reasons below the name."""
+    table = Table(box=box.SIMPLE_HEAD, expand=False, pad_edge=False)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("score", justify="right")
+    table.add_column("name, why", overflow="fold", ratio=1)
+    for title in ("addresses", "ASes", "clients"):
+        table.add_column(title, justify="right")
+    for finding in findings:
+        name = Text(visible(finding.name)).append(f"\n{visible(one_line(finding))}", "dim")
+        counts = (finding.n_addresses, finding.n_asns, finding.n_clients)
+        verdict = Text(finding.verdict, STYLES[finding.verdict])
+        table.add_row(verdict, f"{finding.score:.2f}", name, *map(number, counts))
     return table
 
 

@@ -24,6 +24,8 @@ from unflux.sightings.taken import TakenIn
 
 MANIFEST = "manifest.json"
 VERSION = 1
+OWN_KEY, HEAD_BYTES = b'"unflux_dataset"', 256
+"""What our manifests begin with, and within how many bytes."""
 TABLES = ("sightings", "activity")
 PART = re.compile(r"(sightings|activity)/day=\d{4}-\d\d-\d\d/part-(\d{5,9})\.parquet")
 """What a manifest may name: anything else was not written by unflux."""
@@ -46,8 +48,14 @@ class Dataset:
 
     @staticmethod
     def is_at(directory: Path) -> bool:
-        """Is there a dataset?"""
-        return (directory / MANIFEST).is_file()
+        """Is there a dataset? Other programs write a ``manifest.json`` too."""
+        path = directory / MANIFEST
+        if not path.is_file():
+            return False
+        if any((directory / table).is_dir() for table in TABLES):
+            return True  # even where the manifest is broken, which opening it says
+        with path.open("rb") as file:
+            return OWN_KEY in file.read(HEAD_BYTES)
 
     @classmethod
     def open(cls, directory: Path) -> Dataset:

@@ -111,6 +111,11 @@ def _locked_temporary(path: Path, *, is_directory: bool = False) -> tuple[int, P
         os.close(handle)  # taken for one that was left, in the moment before it was locked
 
 
+def is_half_written(path: Path) -> bool:
+    """Is it a temporary file of unflux, or in a temporary directory?"""
+    return MARK in str(path) and any(LEFT.fullmatch(part) for part in path.parts)
+
+
 def _remove_what_dead_writers_left(directory: Path) -> None:
     """Temporary files and directories that nobody holds a lock on, whatever they were to become."""
     try:

@@ -12,6 +12,7 @@ import msgspec
 from unflux import sources
 from unflux.sightings.dataset import Dataset
 from unflux.sightings.history import History, Input
+from unflux.sightings.selection import Selection
 from unflux.sightings.taken import Chosen, Content, TakenIn, content_of, shown_time
 from unflux.sources.base import ANY_TIME_US, Books, ReadOptions, Source
 
@@ -20,6 +21,9 @@ NOT_WRITTEN_DOWN = (
     "it counts as whole"
 )
 STAYS = "what is in stays as it is (another dataset takes it in otherwise)"
+LIKENESS_FROM = 10
+"""Answers; of fewer, some files have as many in the same time by chance."""
+ITSELF = "the dataset itself is no input: what it holds is judged anyway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Wanted:
         return msgspec.structs.replace(
             self.taken,
             n_decoded=books.decoded,
+            n_records=books.records,
+            time_first_us=books.time_first_us,
             time_last_us=books.time_last_us,
             fault=books.error,
         )
@@ -53,9 +59,11 @@ class Intake:
         self.options, self.format_name = options, format_name
         self._held: dict[str, list[TakenIn]] = defaultdict(list)
         self._sizes: set[int] = set()
+        self._by_answers: dict[tuple[object, ...], TakenIn] = {}
         for one in dataset.manifest.inputs:
             if one.blake2b:
                 self._hold(one)
+                self._like_another(one)
 
     def _hold(self, one: TakenIn) -> None:
         self._held[one.blake2b].append(one)
@@ -73,6 +81,35 @@ class Intake:
             else:
                 wanted += one
         return wanted, said
+
+    def remembered(
+        self, wanted: Sequence[Wanted], done: Sequence[Input]
+    ) -> tuple[list[Input], list[TakenIn]]:
+        """What is told of files that were read, in the same order, and how they are remembered."""
+        said: list[Input] = []
+        entries: list[TakenIn] = []
+        for asked, one in zip(wanted, done, strict=True):
+            entry = asked.entered(one)
+            notes = [asked.note, None if entry is None else self._like_another(entry)]
+            said.append(replace(one, note="; ".join(filter(None, notes)) or None))
+            if entry is not None:
+                entries.append(entry)
+        return said, entries
+
+    def _like_another(self, entry: TakenIn) -> str | None:
+        """Says so when its answers are those of other bytes, by all that is known of them."""
+        if not entry.n_decoded or entry.time_last_us is None:
+            return None
+        answers = (entry.format, entry.chosen, entry.n_decoded, entry.n_records)
+        seen = (*answers, entry.time_first_us, entry.time_last_us)
+        other = self._by_answers.setdefault(seen, entry)
+        if other.blake2b == entry.blake2b or entry.n_decoded < LIKENESS_FROM:
+            return None
+        return (
+            f"it has as many answers as {other.path}, from the same moment to the same moment: if "
+            "it is the same log, packed otherwise, it counts twice from now on (take in one of "
+            "them, into a new dataset)"
+        )
 
     def look_at(self, path: Path) -> Input | list[Wanted]:
         """What is to be read of a file; otherwise what there is to say of it.
@@ -190,22 +227,13 @@ def by_options(wanted: Iterable[Wanted]) -> list[tuple[ReadOptions, list[Wanted]
     return list(groups.items())
 
 
-def remembered(
-    wanted: Sequence[Wanted], done: Sequence[Input]
-) -> tuple[list[Input], list[TakenIn]]:
-    """What is told of files that were read, in the same order, and how they are remembered."""
-    pairs = list(zip(wanted, done, strict=True))
-    entries = (asked.entered(one) for asked, one in pairs)
-    return (
-        [replace(one, note=asked.note) for asked, one in pairs],
-        [entry for entry in entries if entry is not None],
-    )
-
-
-def in_order(inputs: Iterable[Input], files: Iterable[Path]) -> list[Input]:
-    """What is told of files, in the order in which they were named."""
-    place = {path: number for number, path in enumerate(files)}
-    return sorted(inputs, key=lambda one: place[one.path])
+def told(inputs: Iterable[Input], selection: Selection) -> list[Input]:
+    """What is told of files, in the order in which they were named, and of what is no input."""
+    place = {path: number for number, path in enumerate(selection.files)}
+    return [
+        *sorted(inputs, key=lambda one: place[one.path]),
+        *(Input(path, None, Books(), known=True, note=ITSELF) for path in selection.itself),
+    ]
 
 
 def _entry(path: Path, source: Source, content: Content, options: ReadOptions) -> TakenIn:

@@ -18,7 +18,7 @@ from unflux._native import Progress, Reducer
 from unflux.errors import MalformedInput, UnfluxError
 from unflux.sightings.dataset import Dataset
 from unflux.sightings.history import History, Input
-from unflux.sightings.intake import Intake, by_options, in_order, remembered
+from unflux.sightings.intake import Intake, by_options, told
 from unflux.sightings.selection import select
 from unflux.sources.base import Books, ReadOptions
 
@@ -155,7 +155,7 @@ def add_to(
         When another process adds to the dataset; otherwise as `reduce` does.
     """
     with dataset.locked():
-        selection = select(paths)
+        selection = select(paths, taking_into=dataset.directory)
         intake = Intake(dataset, options, format_name)
         inputs: list[Input] = []
         total = sum(map(sources.size_of, selection.files))
@@ -171,12 +171,12 @@ def add_to(
                     strict=strict,
                     on_progress=_of_all(on_progress, before, total),
                 )
-                done, entries = remembered(some, part.inputs)
+                done, entries = intake.remembered(some, part.inputs)
                 inputs += done
                 dataset.add(part, entries)
     history = reduce([dataset.directory], options)
     unread = [one for one in history.inputs if one.books.error is not None]  # parts of its own
-    inputs = in_order(inputs, selection.files)
+    inputs = told(inputs, selection)
     return replace(history, inputs=inputs + unread, passed_over=selection.passed_over)
 
 

@@ -116,6 +116,10 @@ class TakenIn(msgspec.Struct, frozen=True, omit_defaults=True):
     """None: an unflux that did not write it down took it in."""
     n_decoded: int | None = None
     """Items of it that were decoded."""
+    n_records: int | None = None
+    """Records in them."""
+    time_first_us: int | None = None
+    """When the first of its answers was seen."""
     time_last_us: int | None = None
     """When the latest of its answers was seen."""
     fault: str | None = None

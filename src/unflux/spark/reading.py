@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from unflux import sightings, sources
 from unflux.sightings import Dataset, History, Input
-from unflux.sightings.intake import Intake, Wanted, by_options, in_order, remembered
+from unflux.sightings.intake import Intake, Wanted, by_options, told
 from unflux.sources.base import ReadOptions
 from unflux.spark import kernel, splits
 from unflux.spark.assemble import assemble
@@ -87,24 +87,25 @@ def add_to(
         As `reduce` does, and when another process adds to the dataset.
     """
     with dataset.locked():
-        selection = sightings.select(paths)
-        wanted, inputs = Intake(dataset, options, format_name).look_at_all(selection.files)
+        selection = sightings.select(paths, taking_into=dataset.directory)
+        intake = Intake(dataset, options, format_name)
+        wanted, inputs = intake.look_at_all(selection.files)
         if wanted:
             dataset.begin()
             with session(spark_options) as spark:
                 for how, some in by_options(wanted):
-                    inputs += _take_in(dataset, some, how, spark, format_name, strict=strict)
+                    inputs += _take_in(dataset, intake, some, how, spark, strict=strict)
     history = sightings.reduce([dataset.directory], options)
-    inputs = in_order(inputs, selection.files)
+    inputs = told(inputs, selection)
     return replace(history, inputs=inputs, passed_over=selection.passed_over)
 
 
 def _take_in(
     dataset: Dataset,
+    intake: Intake,
     wanted: list[Wanted],
     options: ReadOptions,
     spark: SparkSession,
-    format_name: str | None,
     *,
     strict: bool,
 ) -> list[Input]:
@@ -115,12 +116,14 @@ def _take_in(
         first_number=dataset.next_number(),
     )
     files = [one.path for one in wanted]
-    collected = _run(spark, files, options, format_name, lambda work: partial(save, work=work))
+    collected = _run(
+        spark, files, options, intake.format_name, lambda work: partial(save, work=work)
+    )
     read = inputs_of(files, collected)
     if strict:
         for one in read:
             sightings.raise_first_fault(one)
-    done, entries = remembered(wanted, read)
+    done, entries = intake.remembered(wanted, read)
     written = sorted(payload.decode() for payload in _payloads(collected, "file"))
     dataset.take_in([dataset.directory / name for name in written], entries)
     return done
