@@ -103,7 +103,6 @@ class Watch:
         self.health: HealthServer | None = None
         self.limits = limits.Limits(log)
         self.tick_took_s = 0.0
-        self.evidence_age_s = 0.0
 
     def stop(self) -> None:
         """End after this round."""
