@@ -3,8 +3,10 @@
 
 `watch_emulated.py [SCENARIO] [HOURS] [STEP_S]`: plays a scenario as dnstap at true speed on a
 virtual clock, and gives it to a watch (default settings, `--clock stream`) in steps, judging after
-each. Prints the table of `watch_live.py`: from the first answer to the block, by preset. What
-resolvers and clients do in between is left out; what judging waits for is all there is.
+each. Prints the table of `watch_live.py`: from the first answer to the block, by preset; and once
+more as it would be with `--block-min-confidence low`, which blocks what may still be a pool of
+volunteers. What resolvers and clients do in between is left out; what judging waits for is all
+there is. Each first block is a line on standard error as it comes.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from captures import frames_of  # noqa: E402
 from live_servers import Tap, until  # noqa: E402
 from unflux.share import rpz  # noqa: E402
+from unflux.watch.blocks import Blocklist, BlockRules  # noqa: E402
 from unflux.watch.config import WatchConfig  # noqa: E402
 from unflux.watch.log import Log  # noqa: E402
 from unflux.watch.loop import Watch  # noqa: E402
@@ -41,8 +44,8 @@ def read(path: Path) -> list[tuple[float, bytes, dns.message.Message]]:
     return sorted(found, key=lambda one: one[0])
 
 
-def play(world: Path, folder: Path, step_s: float) -> dict[str, Block]:
-    """First answer and first block of every name that was asked."""
+def play(world: Path, folder: Path, step_s: float) -> list[dict[str, Block]]:
+    """First answer and first block of every name asked: by default, and of low confidence, too."""
     frames = read(world / "dnstap.fstrm")
     first: dict[str, float] = {}
     for at_s, _, message in frames:
@@ -58,8 +61,10 @@ def play(world: Path, folder: Path, step_s: float) -> dict[str, Block]:
     )  # fmt: skip
     watch.open()
     tap = Tap(folder / "tap.sock", bidirectional=False)
-    listed: dict[str, float] = {}
-    now_s, sent = frames[0][0], 0
+    of_low = Blocklist(BlockRules(min_confidence="low"))
+    listed: list[dict[str, float]] = [{}, {}]
+    started_s, sent = frames[0][0], 0
+    now_s = started_s
     while sent < len(frames):
         now_s += step_s
         due = [payload for at_s, payload, _ in frames[sent : sent + 100_000] if at_s <= now_s]
@@ -69,15 +74,24 @@ def play(world: Path, folder: Path, step_s: float) -> dict[str, Block]:
         until(lambda: not watch.live.counters()["queued_bytes"], 60)
         time.sleep(0.005)  # the last chunk is being reduced
         watch.clock.stream_us = max(watch.clock.stream_us, int(now_s * 1e6))
-        watch.tick()
-        for block in watch.blocklist.blocks.values():
-            listed.setdefault(block.trigger, now_s)
+        for finding in watch.tick().findings:
+            of_low.on_finding(finding, watch.clock.stream_us)
+        for how, blocklist, since in zip(
+            ("default", "low"), (watch.blocklist, of_low), listed, strict=True
+        ):
+            for block in blocklist.blocks.values():
+                if block.trigger not in since:
+                    since[block.trigger] = now_s
+                    print(f"{now_s - started_s:.0f} s: {how}: {block.trigger}", file=sys.stderr)
     watch.close()
-    return {
-        name: Block(at_s, min((when for one, when in listed.items() if rpz.is_under(name, {one})),
-                              default=None))
-        for name, at_s in first.items()
-    }  # fmt: skip
+    return [
+        {
+            name: Block(at_s, min((at for one, at in since.items() if rpz.is_under(name, {one})),
+                                  default=None))
+            for name, at_s in first.items()
+        }
+        for since in listed
+    ]  # fmt: skip
 
 
 def main() -> None:
@@ -92,11 +106,12 @@ def main() -> None:
             [sys.executable, "-m", "unflux", "lab", "synth", scenario, "--hours", hours,
              "--format", "dnstap", "--out", str(world)], check=True, stdout=sys.stderr,
         )  # fmt: skip
-        seen = play(world, folder, step_s)
-        print("| preset | flux | names asked | blocked | period s | first answer to block s "
-              "| in periods |")  # fmt: skip
-        print("| --- | --- | --- | --- | --- | --- | --- |")
-        print("\n".join(table(seen, world, 1.0)))
+        by_default, of_low = play(world, folder, step_s)
+        for how, seen in (("default settings", by_default), ("low confidence, too", of_low)):
+            print(f"\n{how}:\n\n| preset | flux | names asked | blocked | period s "
+                  "| first answer to block s | in periods |")  # fmt: skip
+            print("| --- | --- | --- | --- | --- | --- | --- |")
+            print("\n".join(table(seen, world, 1.0)))
 
 
 if __name__ == "__main__":

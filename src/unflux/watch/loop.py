@@ -103,7 +103,6 @@ class Watch:
         self.health: HealthServer | None = None
         self.limits = limits.Limits(log)
         self.tick_took_s = 0.0
-        self.evidence_age_s = 0.0
 
     def stop(self) -> None:
         """End after this round."""
@@ -155,14 +154,15 @@ class Watch:
         store = BlockStore(self.state)
         self._lock = checkpoints.dataset.locked()
         self._lock.__enter__()
-        now_us = time.time_ns() // 1000
+        now_us, kept = time.time_ns() // 1000, store.load()
         if self.config.clock == "wall":
             n_rows = checkpoints.load(self.window, now_us // US)
             self.size = self.window.size()
-            self.log.say("restored", sightings=n_rows, blocks=len(store.load()))
-        self.blocklist.restore(store.load(), now_us)
+            self.log.say("restored", sightings=n_rows, blocks=len(kept))
+        self.blocklist.restore(kept, now_us)
         self.saver = Saver(checkpoints, store, self.counts, self.log, self._save_spools)
-        self._save_blocks()  # some are over, or have another action now
+        if kept != list(self.blocklist.blocks.values()):
+            self._save_blocks()  # some are over, or have another action now
 
     def _rules(self) -> BlockRules:
         config = self.config
