@@ -444,6 +444,20 @@ def test_all_errors_are_told_at_once() -> None:
         scenarios.load("nosuch")
 
 
+def test_splits_share_no_name_and_no_network() -> None:
+    names: list[str] = []
+    networks: list[str] = []
+    for split in scenarios.SPLITS:
+        scenario = scenarios.load("medium", split=split)
+        services = [(name, settings_) for name, _, settings_ in scenario.services]
+        world = World(services, scenario.seed, scenario.start_s, part=scenario.part)
+        names += {one.name for one in world.named}
+        networks += {name for name, _ in services}
+    # Some 16,000 names each; drawn out of one set, each two splits shared about 250.
+    assert len(set(names)) == len(names) > 45_000
+    assert len(set(networks)) == len(networks)
+
+
 def test_numbers_are_drawn_within_their_ranges_and_differ_from_seed_to_seed() -> None:
     drawn = {scenarios.load("small", seed=seed).services[1][2].ttl_s for seed in range(12)}
     assert all(180 <= ttl <= 300 for ttl in drawn)

@@ -61,8 +61,13 @@ class World:
         start_s: float,
         *,
         suffixes: tuple[str, ...] = plan.LAB_SUFFIXES,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
+        """`part`, such as (1, 3): draw names that worlds of parts (0, 3) and (2, 3) never do."""
         self.seed, self.start_s = seed, start_s
+        ends = SYLLABLES[part[0] :: part[1]]
+        self._last_syllables = [ends[place % len(ends)] for place in range(len(SYLLABLES))]
+        """Labels are read in one way only, so parts that end in other syllables share none."""
         self.tlds = self._top_level(services, suffixes)
         self.services = [
             Service(name, settings, mix_one(seed, 1, number) >> 1)
@@ -153,10 +158,10 @@ class World:
         chance = mix_one(self.seed, 2, *keys)
         chance, n_more = divmod(chance, 4)
         parts = []
-        for _ in range(2 + n_more):
+        for _ in range(1 + n_more):
             chance, place = divmod(chance, len(SYLLABLES))
             parts.append(SYLLABLES[place])
-        return "".join(parts)
+        return "".join(parts) + self._last_syllables[chance % len(SYLLABLES)]
 
     def _first_draws(self, number: int, n_domains: int) -> list[str]:
         """What `_new_domain` draws first for each domain of a service, all at once."""
@@ -168,8 +173,10 @@ class World:
             chance, place = np.divmod(chance, np.uint64(len(SYLLABLES)))
             parts.append(place.tolist())
         rows = zip(tlds, n_more.tolist(), zip(*parts, strict=True), strict=True)
+        last = self._last_syllables
         return [
-            f"{''.join([SYLLABLES[place] for place in places[: 2 + more]])}.{TLDS[tld]}"
+            "".join([SYLLABLES[place] for place in places[: 1 + more]])
+            + f"{last[places[1 + more]]}.{TLDS[tld]}"
             for tld, more, places in rows
         ]
 

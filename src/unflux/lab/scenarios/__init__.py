@@ -99,6 +99,11 @@ class Scenario:
     taps: tuple[str, ...] = DEFAULT_TAPS
     """Where responses are captured (see `TAPS`)."""
 
+    @property
+    def part(self) -> tuple[int, int]:
+        """Which part of all names it draws from, of how many: splits share none."""
+        return (SPLITS.index(self.split), len(SPLITS)) if self.split else (0, 1)
+
 
 class ScenarioError(UnfluxError):
     """A scenario that is wrong; the message has one line for each thing."""
@@ -171,7 +176,7 @@ def load(
         hours=float(hours if hours is not None else content.get("hours", 24)),
         clients=content.get("clients", DEFAULT_CLIENTS),
         resolvers=content.get("resolvers", 2),
-        services=_draw(content["service"], drawn_seed),
+        services=_draw(content["service"], drawn_seed, f"{split}-" if split else ""),
         seed=drawn_seed,
         start_s=START.timestamp() + number * 7 * 86_400,
         split=split,
@@ -357,7 +362,7 @@ MAX_LIST = 3
 """Entries of a list: `unflux.lab.synth.play.MAX_CHAIN` CNAMEs are followed."""
 
 
-def _draw(tables: list[dict[str, Any]], seed: int) -> list[tuple[str, str, Settings]]:
+def _draw(tables: list[dict[str, Any]], seed: int, prefix: str) -> list[tuple[str, str, Settings]]:
     known = presets()
     drawn = []
     for number, table in enumerate(tables):
@@ -369,7 +374,7 @@ def _draw(tables: list[dict[str, Any]], seed: int) -> list[tuple[str, str, Setti
                 for key, value in merged.items()
                 if key in SETTING_NAMES
             }
-            name = f"{table.get('name', preset)}-{number + 1}-{copy + 1}"
+            name = f"{prefix}{table.get('name', preset)}-{number + 1}-{copy + 1}"
             drawn.append((name, preset, Settings(**settings)))
     return drawn
 

@@ -91,7 +91,7 @@ def _write(
     scenario: Scenario, directory: Path, formats: Sequence[str], on_slice: OnSlice | None
 ) -> Made:
     services = [(name, settings) for name, _, settings in scenario.services]
-    world = World(services, scenario.seed, scenario.start_s)
+    world = World(services, scenario.seed, scenario.start_s, part=scenario.part)
     demand = Demand(world, scenario.clients, scenario.seed)
     player = Player(world, demand, scenario.resolvers, scenario.taps)
     plan.write_tables(directory)
