@@ -313,9 +313,29 @@ def test_memory_does_not_grow_with_duration(monkeypatch: pytest.MonkeyPatch) -> 
     assert max(kept[12:]) < 1.5 * max(kept[2:12])
 
 
+def test_every_preset_is_shown_as_a_scenario_that_plays_it(tmp_path: Path) -> None:
+    plain, whole = tmp_path / "plain" / "own.toml", tmp_path / "whole" / "own.toml"
+    plain.parent.mkdir()
+    whole.parent.mkdir()
+    for name in scenarios.presets():
+        plain.write_text(f'[[service]]\npreset = "{name}"\n')
+        whole.write_text(scenarios.text_of_preset(name))
+        assert scenarios.load(str(whole)).services == scenarios.load(str(plain)).services
+
+
+def test_a_preset_is_shown_as_a_file_to_copy(cli: Cli, tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text(cli("lab", "show", "double").stdout)
+    assert "ns_period_s" in own.read_text()
+    assert cli("lab", "synth", own, "--hours", "0.1", "--out", tmp_path / "out").returncode == 0
+    told = cli("lab", "synth", "double", "--out", tmp_path / "other")
+    assert "`unflux lab show double` prints a scenario" in told.stderr
+
+
 def test_the_command_line_lists_shows_and_plays(cli: Cli, tmp_path: Path) -> None:
     assert "walk" in cli("lab", "scenarios").stdout
     assert "[[service]]" in cli("lab", "show", "walk").stdout
+    assert "`unflux lab show NAME` prints" in cli("lab", "scenarios", "show", "walk").stderr
     own = tmp_path / "mine.toml"
     own.write_text('hours = 0.5\n[[service]]\npreset = "cpe"\n[[service]]\npreset = "cdn"\n')
     done = cli("lab", "synth", own, "--out", tmp_path / "out", "--format", "zeek")

@@ -27,9 +27,11 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="lab")
 
 
-@app.command("scenarios")
-def list_scenarios() -> None:
-    """List the scenarios and presets that come with unflux."""
+@app.command("scenarios", context_settings={"allow_extra_args": True})
+def list_scenarios(context: typer.Context) -> None:
+    """List the scenarios and presets that come with unflux; `unflux lab show NAME` prints one."""
+    if context.args:
+        raise typer.BadParameter("`unflux lab show NAME` prints a scenario or a preset")
     with common.clean_end():
         for name in scenarios.names():
             one = scenarios.load(name)
@@ -40,11 +42,21 @@ def list_scenarios() -> None:
 
 
 @app.command()
-def show(name: ScenarioName) -> None:
-    """Print a scenario, or a preset, to copy and change."""
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A scenario or preset that comes with unflux (`unflux lab scenarios`), a file, or "
+            "presets: all of them."
+        ),
+    ],
+) -> None:
+    """Print a scenario, or a preset as a scenario, to copy and change."""
     with common.clean_end():
         if name == "presets":
             sys.stdout.write(scenarios.text_of_presets())
+        elif name in scenarios.presets():
+            sys.stdout.write(scenarios.text_of_preset(name))
         else:
             sys.stdout.write(scenarios.text_of(name))
 

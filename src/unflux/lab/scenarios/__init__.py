@@ -6,6 +6,7 @@ Scenarios that come with unflux stand beside this file; `presets.toml` has the k
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -130,12 +131,28 @@ def text_of(name: str) -> str:
         return Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         known = ", ".join(names())
-        raise ScenarioError(f"{name} is no file and none of the scenarios {known}") from None
+        hint = f": `unflux lab show {name}` prints a scenario of this preset"
+        raise ScenarioError(
+            f"{name} is no file and none of the scenarios {known}"
+            f"{hint if name in presets() else ''}"
+        ) from None
 
 
 def text_of_presets() -> str:
     """The file of presets."""
     return resources.files(__package__).joinpath("presets.toml").read_text(encoding="utf-8")
+
+
+def text_of_preset(name: str) -> str:
+    """A scenario with one network of a preset, all its settings written out."""
+    _, _, rest = text_of_presets().partition(f"\n[{name}]\n")
+    settings = re.split(r"^(?:\[|# -)", rest, maxsplit=1, flags=re.MULTILINE)[0].rstrip()
+    return (
+        "# `unflux lab synth FILE --out DIR` plays this file. Ranges [low, high] are drawn once.\n"
+        f'hours = 6\n\n[[service]]\npreset = "{name}"\n'
+        "# What the preset says already: change it, or leave lines out.\n"
+        f"{settings}\n"
+    )
 
 
 @functools.cache
