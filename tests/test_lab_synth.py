@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import Cli
-from unflux import sightings
+from unflux import pipeline, sightings
 from unflux.lab import scenarios
 from unflux.lab.synth.run import synth
+from unflux.pipeline import ScanOptions
 
 FORMATS = ("parquet", "pcap", "dnstap", "zeek", "cof")
 KINDS = """
@@ -296,6 +297,30 @@ def test_splits_share_no_name_and_no_hour(tmp_path: Path) -> None:
     assert len(weeks) == 3
 
 
+def test_a_network_that_changes_its_kind_half_way_is_called_by_what_it_has_shown(
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / "late.toml"
+    own.write_text(
+        'clients = 50\n[[service]]\npreset = "late_double"\ndomains = 3\nns_from_h = 2\n'
+        "visits_per_h = 30\n"
+    )
+    called = {}
+    for hours in (2, 4):
+        synth(scenarios.load(str(own), hours=hours), tmp_path / f"{hours}", ("parquet",))
+        at = tmp_path / f"{hours}"
+        options = ScanOptions(asn_db=at / "asn.mmdb", country_db=at / "country.mmdb")
+        findings = pipeline.scan([at / "answers.parquet"], options).findings
+        verdicts = {one.name.removesuffix("."): one.verdict for one in findings}
+        names = json.loads((at / "labels.json").read_text())["names"]
+        called[hours] = {verdicts[name] for name in names}
+    assert called == {2: {"single_flux"}, 4: {"double_flux"}}
+    events = map(json.loads, (tmp_path / "4" / "truth.ndjson").read_text().splitlines())
+    moved = [one["t"] for one in events if one["event"] == "name_servers"]
+    assert min(moved) == "2026-01-05T02:00:00.000Z"
+    assert len(moved) > 3 * 2 * 4  # a period is 15 minutes at most
+
+
 def test_memory_does_not_grow_with_duration(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept between slices: versions that caches hold, and those that never change."""
     from unflux.lab.model.world import World
@@ -327,7 +352,7 @@ def test_a_preset_is_shown_as_a_file_to_copy(cli: Cli, tmp_path: Path) -> None:
     own = tmp_path / "mine.toml"
     own.write_text(cli("lab", "show", "double").stdout)
     assert "ns_period_s" in own.read_text()
-    assert cli("lab", "synth", own, "--hours", "0.1", "--out", tmp_path / "out").returncode == 0
+    assert scenarios.load(str(own)).services[0][1] == "double"
     told = cli("lab", "synth", "double", "--out", tmp_path / "other")
     assert "`unflux lab show double` prints a scenario" in told.stderr
 
