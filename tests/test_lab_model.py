@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,8 +213,8 @@ def distinct(found: list[list[int]]) -> int:
 def test_pharma_grows_as_fluxor_and_holz_saw() -> None:
     found = answers(Service("pharma", flux("pharma"), 11), 24, 240.0)
     # FluXOR: 98.1 +- 37.3 addresses in three hours; Holz fig. 8: hundreds in half a day to a day.
-    assert 55 <= distinct(found[:45]) <= 150
-    assert 200 <= distinct(found) <= 900
+    assert 98.1 - 37.3 <= distinct(found[:45]) <= 98.1 + 37.3
+    assert 200 <= distinct(found) <= 600
 
 
 def test_consecutive_answers_overlap_as_a_draw_from_a_short_list_does() -> None:
@@ -249,17 +250,30 @@ def test_domains_of_one_network_share_their_agents() -> None:
     assert len(first & second) / min(len(first), len(second)) > 0.7
 
 
-def test_storm_gives_another_agent_to_each_query() -> None:
-    settings_ = flux("storm")
-    found = answers(Service("storm", settings_, 11), 1, 2.0)
-    assert {len(answer) for answer in found} == {1}
-    assert 300 <= distinct(found) <= 800  # Nazario & Holz: 300-500 distinct addresses an hour
+def drawn(preset: str, n: int, directory: Path) -> list[Service]:
+    """Services of a preset, each with its own draw out of the ranges."""
+    (directory / "own.toml").write_text(f'[[service]]\npreset = "{preset}"\ncount = {n}\n')
+    services = scenarios.load(str(directory / "own.toml")).services
+    return [Service(name, one, 11 + place) for place, (name, _, one) in enumerate(services)]
 
 
-def test_a_young_network_grows_slowly() -> None:
-    found = answers(Service("slow", flux("slow"), 11), 3, 240.0)
-    assert 4 <= distinct(found[:15]) <= 8  # FluXOR: 3-5 in the first hour …
-    assert 7 <= distinct(found) <= 16  # … and 7-8 after three
+def test_storm_gives_another_agent_to_each_query(tmp_path: Path) -> None:
+    for service in drawn("storm", 8, tmp_path):
+        found = answers(service, 1, 2.0)
+        assert {len(answer) for answer in found} == {1}
+        assert 300 <= distinct(found) <= 500  # Nazario & Holz: distinct addresses an hour
+
+
+def test_a_young_network_grows_slowly(tmp_path: Path) -> None:
+    found = [answers(service, 3, 240.0) for service in drawn("slow", 12, tmp_path)]
+    assert all(3 <= distinct(one[:15]) <= 5 for one in found)  # FluXOR: 3-5 in the first hour …
+    assert 7 <= np.median([distinct(one) for one in found]) <= 8  # … and 7-8 after three
+
+
+def test_rock_phish_shows_as_many_addresses_in_four_days_as_holz_counted(tmp_path: Path) -> None:
+    found = [distinct(answers(service, 96, 600.0)) for service in drawn("rock", 8, tmp_path)]
+    assert np.median(found) == pytest.approx(1_121, rel=0.1)  # regs26.com
+    assert 900 <= min(found) <= max(found) <= 1_350
 
 
 def test_a_time_pool_is_larger_than_anyone_sees_in_an_hour() -> None:

@@ -30,9 +30,10 @@ class Held:
 class NameServers:
     """Whom a network publishes at the registry: one definition for both clocks, and for the truth.
 
-    With each period, others are chosen out of the live list of that time (Konte et al.: 75-90 % of
-    the agents that serve DNS also serve the web: one list for both). In between, a name server
-    that leaves the list is replaced in its place, as a controller does that watches its agents.
+    With each period, others are chosen out of the live list of that time: one list for both, which
+    makes of the 75-90 % of DNS agents that also served the web (Konte et al.) nearly all, and of
+    their 15-25 % of all agents nearly all within a day. In between, a name server that leaves the
+    list is replaced in its place, as a controller does that watches its agents.
     Bound: the changes of one slice.
     """
 
