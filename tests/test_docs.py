@@ -108,6 +108,7 @@ def test_every_command_of_the_docs_runs(
     for command in session:
         words = [stand_ins.get(word, word) for word in shlex.split(command)[1:]]
         words = [word.replace("/tmp/live/", f"{tmp_path}/live/") for word in words]  # noqa: S108
+        words = [word.replace("/tmp/small", f"{tmp_path}/small") for word in words]  # noqa: S108
         done = cli(*words)
         assert done.returncode == 0, done.stderr
 

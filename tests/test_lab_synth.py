@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -17,9 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Cli
+from conftest import ROOT, Cli
 from unflux import pipeline, sightings
 from unflux.lab import scenarios
+from unflux.lab.model.world import World
 from unflux.lab.synth.run import synth
 from unflux.pipeline import ScanOptions
 
@@ -321,9 +323,25 @@ def test_a_network_that_changes_its_kind_half_way_is_called_by_what_it_has_shown
     assert len(moved) > 3 * 2 * 4  # a period is 15 minutes at most
 
 
+def test_the_page_of_the_suites_says_what_they_hold(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "lab" / "suites.md").read_text(encoding="utf-8")
+    cells = {row.split(" | ")[0]: row.split(" | ")[1:] for row in re.findall(r"\| (.+) \|", page)}
+    for suite in ("small", "medium"):
+        scenario = scenarios.load(suite)
+        services = [(name, settings) for name, _, settings in scenario.services]
+        world = World(services, scenario.seed, scenario.start_s)
+        there = [of for one in world.named if (of := services[one.service][1]).exists]
+        n_flux, n = sum(of.flux for _, of in services), len(services)
+        assert cells[suite][:4] == [
+            f"{n_flux}, {n - n_flux}", f"{len(there):,}", f"{sum(of.flux for of in there)}",
+            f"{scenario.hours:g}",
+        ]  # fmt: skip
+    made = synth(scenarios.load("small"), tmp_path / "small", ("parquet",))
+    assert cells["small"][4] == f"{made.responses:,}"
+
+
 def test_memory_does_not_grow_with_duration(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept between slices: versions that caches hold, and those that never change."""
-    from unflux.lab.model.world import World
     from unflux.lab.synth.demand import Demand
     from unflux.lab.synth.play import Player
 
