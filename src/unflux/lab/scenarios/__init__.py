@@ -6,7 +6,6 @@ Scenarios that come with unflux stand beside this file; `presets.toml` has the k
 from __future__ import annotations
 
 import functools
-import re
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -146,12 +145,12 @@ def text_of_presets() -> str:
 def text_of_preset(name: str) -> str:
     """A scenario with one network of a preset, all its settings written out."""
     _, _, rest = text_of_presets().partition(f"\n[{name}]\n")
-    settings = re.split(r"^(?:\[|# -)", rest, maxsplit=1, flags=re.MULTILINE)[0].rstrip()
+    settings, _, _ = rest.partition("\n\n")
     return (
         "# `unflux lab synth FILE --out DIR` plays this file. Ranges [low, high] are drawn once.\n"
         f'hours = 6\n\n[[service]]\npreset = "{name}"\n'
         "# What the preset says already: change it, or leave lines out.\n"
-        f"{settings}\n"
+        f"{settings.rstrip()}\n"
     )
 
 
