@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import dns.query
+import dns.zone
 import msgspec
 import pytest
 from dnstap_pb import Dnstap as Event
@@ -288,6 +290,22 @@ def test_memory_is_bounded_and_names_that_may_be_flux_stay(make: Make, tmp_path:
 def _all(watch: Watch) -> list[int]:
     watch.window.judge_all()
     return watch.window.due(2**32 - 1, 10_000)
+
+
+def test_a_zone_is_served_though_its_file_cannot_be_written(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "no directory").touch()
+    watch = make(rpz_listen="127.0.0.1:0")
+    watch.publisher.file = tmp_path / "no directory" / "zone"
+    tap = Tap(tmp_path / "tap.sock")
+    tap.send(events("www.flux.test.", flux, 6))
+    drain(watch, 6)
+    assert "rpz_not_written" in said(watch)
+    server = watch.publisher.server
+    assert server is not None
+    zone = dns.zone.Zone(watch.config.rpz_origin)
+    dns.query.inbound_xfr("127.0.0.1", zone, port=server.port, lifetime=5)
+    assert zone.find_rdataset("www.flux.test", "CNAME")
+    close(watch)
 
 
 def test_a_full_disk_stops_neither_verdicts_nor_blocking_and_is_caught_up(

@@ -75,7 +75,8 @@ def site(world: World, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> It
     state.mkdir()
     BlockStore(state).save([BLOCK])
     with ExitStack() as stack:
-        watch = HealthServer("127.0.0.1", 0, lambda: {"unflux_watch_producers": 1.0}, healthy)
+        numbers = {"unflux_watch_producers": 1.0}
+        watch = HealthServer("127.0.0.1", 0, lambda: numbers, {"/healthz": healthy})
         stack.callback(watch.stop)
         more += ["--watch", f"http://127.0.0.1:{watch.port}", "--watch", state]
         if walk.returncode == 0:

@@ -99,9 +99,8 @@ def test_rates_drops_and_blocks_of_a_watch_are_shown(
     state.mkdir()
     BlockStore(state).save([block(), block(trigger="over.test", until_us=1_000_000)])
     health = HEALTH | {}
-    server = HealthServer(
-        "127.0.0.1", 0, lambda: {"unflux_watch_window_names": 42.0}, lambda: health
-    )
+    pages = {"/healthz": lambda: health}
+    server = HealthServer("127.0.0.1", 0, lambda: {"unflux_watch_window_names": 42.0}, pages)
     try:
         room = watching.WatchRoom((f"http://127.0.0.1:{server.port}", str(state)))
         room.poll()

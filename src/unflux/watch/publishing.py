@@ -74,6 +74,12 @@ class Publisher:
             return
         entries = blocklist.entries()
         serial = rpz.serial_at(now_us // 1_000_000, self.serial)
+        self.serial = serial
+        if self.server is not None:  # first: a disk that is full holds nobody back
+            soa = rpz.soa(entries, self.policy, serial, now_us)
+            made = rpz.records(entries, self.policy, self.allow)
+            self.server.publish(self.policy.origin, soa, made, serial)
+            self._publish_allowed(self.server, serial, now_us)
         try:
             if self.file is not None:
                 self._write(self.file, entries, list(blocklist.blocks.values()), serial, now_us)
@@ -86,12 +92,7 @@ class Publisher:
                 n=self.n_failed,
             )
             return
-        if self.server is not None:
-            soa = rpz.soa(entries, self.policy, serial, now_us)
-            made = rpz.records(entries, self.policy, self.allow)
-            self.server.publish(self.policy.origin, soa, made, serial)
-            self._publish_allowed(self.server, serial, now_us)
-        self.serial, self.changed = serial, False
+        self.changed = False
         self._published_at, self._triggers = now, set(blocklist.blocks)
         self.n_published += 1
 
