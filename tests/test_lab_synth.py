@@ -197,25 +197,142 @@ def test_truth_holds_networks_agents_and_changes(world: Path) -> None:
     assert not motherships & set(table.column("rdata").to_pylist())
 
 
-def test_every_change_of_the_truth_is_what_was_answered(world: Path) -> None:
-    """Addresses that resolvers got for a flux name are those of the truth at that time."""
-    changes: dict[str, list[tuple[str, set[str]]]] = {}
-    for event in truth(world):
+FLUX = [name for name, preset in scenarios.presets().items() if preset.get("flux")]
+MORE = """
+[[service]]
+preset = "akamai17"
+domains = 6
+start_h = 0.4
+end_h = 0.8
+[[service]]
+preset = "https"
+bogon_ratio = 0.2
+end_h = 0.7
+[[service]]
+preset = "cname"
+chain = [600, 300]
+start_h = 0.3
+[[service]]
+preset = "pharma"
+rdtype = "MX"
+domains = 5
+[[service]]
+preset = "v6"
+start_h = 0.5
+[[service]]
+preset = "storm"
+start_h = 0.3
+[[service]]
+preset = "double"
+domains = 4
+ns_from_h = 0.5
+[[service]]
+preset = "ns_only"
+chain = [60]
+domains = 4
+end_h = 0.9
+"""
+"""Flux of every kind that starts, ends, moves or is reached otherwise than its preset says."""
+
+
+@pytest.fixture(scope="module")
+def flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An hour of every flux preset, some of which change half-way."""
+    directory = tmp_path_factory.mktemp("lab")
+    scenario, busy = directory / "flux.toml", "start_h = 0.4\n"
+    presets = "".join(
+        f'[[service]]\npreset = "{name}"\n{busy if name == "sleeper" else ""}' for name in FLUX
+    )
+    scenario.write_text(f'hours = 1.0\nclients = 60\ntaps = ["upstream"]\n{presets}{MORE}')
+    synth(scenarios.load(str(scenario)), directory / "flux", ["parquet"])
+    return directory / "flux"
+
+
+def at(row: dict) -> str:
+    return row["ts"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def test_every_change_of_the_truth_is_what_was_answered(flux: Path) -> None:
+    """All that resolvers got for flux names is what the truth says at that time, and all of it."""
+    labels = json.loads((flux / "labels.json").read_text())["names"]
+    changes: dict[tuple[str, str], list[tuple[str, set[str]]]] = {}
+    networks = {}
+    for event in truth(flux):
         if event["event"] == "rrset":
-            changes.setdefault(event["name"] + ".", []).append((event["t"], set(event["rdata"])))
+            rdata, key = set(event["rdata"]), (event["name"] + ".", event["rdtype"])
+            assert all(one in " ".join(rdata) for one in event.get("decoys", ()))
+            changes.setdefault(key, []).append((event["t"], rdata))
+        elif event["event"] == "alias":
+            key = event["name"] + ".", "CNAME"
+            changes.setdefault(key, []).append((event["t"], {event["target"] + "."}))
+        elif event["event"] in ("network", "starts"):
+            networks[event["network"]] = networks.get(event["network"], {}) | event
+    answers: dict[tuple[int, str, str], set[str]] = {}
+    asked = {}
+    for row in pq.read_table(flux / "answers.parquet").to_pylist():
+        network = networks[labels[row["qname"].removeprefix("mx1.")[:-1]]["network"]]
+        asked[row["response"]] = row, network
+        if row["section"] == "answer":
+            key = row["response"], row["owner"], row["rdtype"]
+            answers.setdefault(key, set()).add(row["rdata"])
+        elif row["rcode"] == "NXDOMAIN":  # after the end
+            answers[row["response"], row["qname"], row["qtype"]] = set()
+    checked: dict[tuple[str, str, int], int] = {}
+    for (response, owner, rdtype), rdata in answers.items():
+        row, network = asked[response]
+        if network["per_query"] and at(row) >= network["t"]:
+            continue
+        if not rdata and (owner, rdtype) not in changes:
+            continue  # behind an alias, or the type that it has not
+        before = [one for time, one in changes[owner, rdtype] if time <= at(row)]
+        assert rdata == before[-1], (network["network"], owner, rdtype, at(row))
+        key = network["preset"], rdtype, len(before)
+        checked[key] = checked.get(key, 0) + 1
+    assert {preset for preset, _, _ in checked} == set(FLUX)
+    assert {rdtype for _, rdtype, _ in checked} == {"A", "AAAA", "CNAME", "HTTPS", "MX"}
+    moved = {preset for preset, _, n in checked if n > 1}
+    assert moved == set(FLUX) - {"storm", "ns_only"}
+    assert sum(checked.values()) > 800
+
+
+def test_agents_are_behind_every_flux_answer_that_is_no_decoy(flux: Path) -> None:
+    """A network that is answered anew with each query has no rrsets but its lists."""
+    labels = json.loads((flux / "labels.json").read_text())["names"]
+    listed: dict[str, set[str]] = {}
+    storms = set()
+    for event in truth(flux):
+        if event["event"] == "agents":
+            listed.setdefault(event["network"], set()).update(event["added"])
+        elif event["event"] == "network" and event["per_query"]:
+            storms.add(event["network"])
+    assert len(storms) == 2
     n_checked = 0
-    answers: dict[tuple[int, str], set[str]] = {}
-    times = {}
-    for row in pq.read_table(world / "answers.parquet").to_pylist():
-        if row["vantage"] == "upstream" and row["section"] == "answer" and row["owner"] in changes:
-            answers.setdefault((row["response"], row["owner"]), set()).add(row["rdata"])
-            times[row["response"]] = row["ts"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-    for (response, owner), addresses in answers.items():
-        before = [rdata for time, rdata in changes[owner] if time <= times[response]]
-        if before:
-            assert addresses == before[-1]
+    parked = set()
+    for row in pq.read_table(flux / "answers.parquet").to_pylist():
+        network = labels.get(row["qname"][:-1], {}).get("network")
+        if network in storms and row["section"] == "answer":
+            parked |= {row["rdata"]} - listed[network]
             n_checked += 1
-    assert n_checked > 30
+    assert len(parked) == 1
+    assert n_checked > 50
+
+
+def test_the_truth_says_when_a_network_starts_ends_and_becomes_of_another_kind(flux: Path) -> None:
+    networks: dict[str, list[tuple[str, str, str]]] = {}
+    for event in truth(flux):
+        if event["event"] in ("network", "starts", "changes", "ends"):
+            verdict = event.get("verdict_at_start", event["verdict"])
+            story = networks.setdefault(event["network"], [])
+            story.append((event["event"], event["t"][11:19], verdict))
+    stories = {name.split("-")[0]: one for name, one in networks.items()}
+    begins = "network", "00:00:00"
+    assert stories["sleeper"] == [(*begins, "not_flux"), ("starts", "00:24:00", "single_flux")]
+    assert stories["akamai17"] == [
+        (*begins, "not_flux"), ("starts", "00:24:00", "single_flux"), ("ends", "00:48:00", "not_flux")
+    ]  # fmt: skip
+    assert stories["double"] == [(*begins, "single_flux"), ("changes", "00:30:00", "double_flux")]
+    assert stories["ns_only"] == [(*begins, "ns_flux"), ("ends", "00:54:00", "not_flux")]
+    assert stories["pharma"] == [(*begins, "single_flux")]
 
 
 def test_the_top_level_sees_what_the_truth_registers(kinds: Path) -> None:
@@ -223,7 +340,9 @@ def test_the_top_level_sees_what_the_truth_registers(kinds: Path) -> None:
     changes: dict[str, list[tuple[str, list[str]]]] = {}
     for event in truth(kinds):
         if event["event"] == "name_servers":
-            changes.setdefault(event["name"] + ".", []).append((event["t"], event["glue"]))
+            changes.setdefault(event["zone"] + ".", []).append((event["t"], event["glue"]))
+            moving = event["name"].endswith(event["zone"]) and event["rotating"]
+            assert moving or len(changes[event["zone"] + "."]) == 1
     table = pq.read_table(kinds / "answers.parquet")
     seen = table.filter(pc.equal(table.column("sensor"), "tld")).to_pylist()
     assert {row["server"] for row in seen} == {"198.19.192.53"}
@@ -234,10 +353,9 @@ def test_the_top_level_sees_what_the_truth_registers(kinds: Path) -> None:
         if row["section"] == "authority":
             name = row["owner"]
         elif name in changes:
-            at = row["ts"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-            glue.setdefault((at, name), []).append(row["rdata"])
-    for (at, name), addresses in glue.items():
-        assert addresses == [servers for time, servers in changes[name] if time <= at][-1]
+            glue.setdefault((at(row), name), []).append(row["rdata"])
+    for (when, name), addresses in glue.items():
+        assert addresses == [servers for since, servers in changes[name] if since <= when][-1]
     assert len(glue) >= 15
     assert len({tuple(addresses) for addresses in glue.values()}) >= 8
     upstream = table.filter(pc.equal(table.column("sensor"), "upstream"))
