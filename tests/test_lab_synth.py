@@ -12,6 +12,7 @@ import time
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -86,6 +87,32 @@ def test_the_same_seed_gives_the_same_bytes(world: Path, tmp_path: Path) -> None
     assert digests(tmp_path / "again") == digests(world)
     synth(scenarios.load("walk", hours=2, seed=2), tmp_path / "other", ("parquet",))
     assert digests(tmp_path / "other")["labels.json"] != digests(world)["labels.json"]
+
+
+def test_the_card_says_how_to_make_the_same_bytes_again(cli: Cli, tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_bytes(b'hours = 0.5\r\nclients = 20\n[[service]]\npreset = "cpe"\n')
+    out = tmp_path / "one"
+    done = cli("lab", "synth", own, "--out", out, "--seed", 5, "--split", "test", "--tap", "tld",
+               "--format", "cof", "--format", "parquet")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    card = json.loads((out / "card.json").read_text())
+    assert card["scenario_sha256"] == hashlib.sha256(own.read_bytes()).hexdigest()
+    assert len(card["presets_sha256"]) == 64
+    assert (card["numpy"], card["pyarrow"]) == (np.__version__, pa.__version__)
+    assert card["seed"] == 5
+    moved = tmp_path / "elsewhere" / f"{card['scenario']}.toml"
+    moved.parent.mkdir()
+    moved.write_bytes(own.read_bytes())
+    again = scenarios.load(
+        str(moved), seed=card["seed"], split=card["split"], taps=card["taps"], hours=card["hours"]
+    )
+    assert again.seed == card["drawn_seed"]
+    synth(again, tmp_path / "two", card["formats"])
+    assert digests(tmp_path / "two") == digests(out)
+    # Under another name it is another world, which the card tells as well.
+    other = own.rename(tmp_path / "other.toml")
+    assert scenarios.load(str(other), seed=5, split="test").seed != card["drawn_seed"]
 
 
 def test_an_hour_is_the_first_hour_of_two(world: Path, tmp_path: Path) -> None:

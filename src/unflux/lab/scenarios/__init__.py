@@ -6,14 +6,16 @@ Scenarios that come with unflux stand beside this file; `presets.toml` has the k
 from __future__ import annotations
 
 import functools
+import hashlib
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
+from unflux import __version__
 from unflux.errors import UnfluxError
 from unflux.lab.model.hashing import key_of, mix_one, uniform_one
 from unflux.lab.model.plan import KINDS, LAB_SUFFIXES, N_RESOLVERS, hosts_left
@@ -94,10 +96,29 @@ class Scenario:
     services: list[tuple[str, str, Settings]]
     """(name of the service, name of its preset, settings)."""
     seed: int
+    """The drawn one: of the given seed, the split and the scenario's name."""
     start_s: float
     split: str | None
     taps: tuple[str, ...] = DEFAULT_TAPS
     """Where responses are captured (see `TAPS`)."""
+    given_seed: int = 1
+    sha256: str = ""
+    """Of the scenario's text."""
+
+    def origin(self) -> dict[str, Any]:
+        """Everything that decides what is drawn and written, for the card."""
+        return {
+            "unflux": __version__,
+            "numpy": metadata.version("numpy"),
+            "pyarrow": metadata.version("pyarrow"),
+            "scenario": self.name,
+            "scenario_sha256": self.sha256,
+            "presets_sha256": _sha256_of(text_of_presets()),
+            "title": self.title,
+            "seed": self.given_seed,
+            "drawn_seed": self.seed,
+            "split": self.split,
+        }
 
 
 class ScenarioError(UnfluxError):
@@ -122,7 +143,7 @@ def text_of(name: str) -> str:
     if name in names():
         return resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     try:
-        return Path(name).read_text(encoding="utf-8")
+        return Path(name).read_bytes().decode()  # the very text, for its hash
     except (OSError, UnicodeDecodeError):
         known = ", ".join(names())
         raise ScenarioError(f"{name} is no file and none of the scenarios {known}") from None
@@ -149,13 +170,17 @@ def load(
 ) -> Scenario:
     """Read, check and draw a scenario; `taps` take the place of its own.
 
+    What is drawn depends on `seed`, `split`, the scenario's name (that of its file, without
+    directory and ending: other scenarios are other worlds) and its text.
+
     Raises
     ------
     ScenarioError
         With everything that is wrong with it.
     """
+    text = text_of(name)
     try:
-        content = tomllib.loads(text_of(name))
+        content = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits and deep nesting, too
         raise ScenarioError(f"{name} is no TOML: {error}") from None
     errors = check({**content, "taps": list(taps)} if taps else content)
@@ -176,7 +201,13 @@ def load(
         start_s=START.timestamp() + number * 7 * 86_400,
         split=split,
         taps=tuple(taps or content.get("taps", DEFAULT_TAPS)),
+        given_seed=seed,
+        sha256=_sha256_of(text),
     )
+
+
+def _sha256_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check(content: dict[str, Any]) -> list[str]:
