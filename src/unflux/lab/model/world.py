@@ -87,7 +87,7 @@ class World:
         self._servers: dict[int, tuple[I64, I64]] = {}
         """Hosts and rdata of the name servers that a service has for all its domains."""
         self._targets: dict[int, list[int]] = {}
-        self._taken: set[str] = set()
+        self._taken = {settings.apex for _, settings in services if settings.apex}
         self._homes: dict[str, str] = {}
         """Where the name servers of a service have their names, by service."""
         self.hidden = plan.hidden_servers(
