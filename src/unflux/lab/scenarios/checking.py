@@ -200,7 +200,10 @@ def _among_hosts(one: Table, high: Numbers, low: Numbers) -> Iterator[str]:
     n_hosts = min(low["list_size"], low["population"])
     for key in ("k", "ns_count") if one.get("ns") == "rotating" else ("k",):
         if 1 <= n_hosts < high[key] <= LIMITS[key][1]:
-            yield f"{key} is more than there are to choose from (list_size, population)"
+            yield (
+                f"{key}, up to {high[key]:g}, is more than there are to choose from, {n_hosts:g} "
+                "(list_size, population)"
+            )
     if high["bogon_ratio"] and one.get("rdtype") == "AAAA":
         yield "decoys (bogon_ratio) are IPv4 addresses, which AAAA records cannot hold"
     if high["targets"] > 1 and not one.get("chain"):
