@@ -142,7 +142,7 @@ def rotations(truth: list[dict[str, Any]]) -> dict[str, States]:
     """Name → states, as the networks published them."""
     found: dict[str, States] = defaultdict(States)
     for event in truth:
-        if event["event"] == "rrset":
+        if event["event"] == "rrset" and event["rdtype"] in ("A", "AAAA"):
             found[event["name"]].add(time_of(event["t"]), event["rdata"])
     return found
 

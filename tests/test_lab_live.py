@@ -333,7 +333,7 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
     flux = {name for name, one in known.items() if one["flux"]}
     sure = flux & {name for name, one in known.items() if one["kind"] in ("pharma", "double")}
     events = [json.loads(line) for line in (out / "truth.ndjson").read_text().splitlines()]
-    moving = {one["name"] for one in events if one["event"] == "name_servers"}
+    moving = {one["name"] for one in events if one["event"] == "name_servers" and one["rotating"]}
 
     def serves_flux(host: str) -> bool:
         """A name server whose addresses are agents by the truth: a resolver with IPv6 asks for it."""

@@ -13,6 +13,7 @@ import time
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -89,6 +90,32 @@ def test_the_same_seed_gives_the_same_bytes(world: Path, tmp_path: Path) -> None
     assert digests(tmp_path / "again") == digests(world)
     synth(scenarios.load("walk", hours=2, seed=2), tmp_path / "other", ("parquet",))
     assert digests(tmp_path / "other")["labels.json"] != digests(world)["labels.json"]
+
+
+def test_the_card_says_how_to_make_the_same_bytes_again(cli: Cli, tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_bytes(b'hours = 0.5\r\nclients = 20\n[[service]]\npreset = "cpe"\n')
+    out = tmp_path / "one"
+    done = cli("lab", "synth", own, "--out", out, "--seed", 5, "--split", "test", "--tap", "tld",
+               "--format", "cof", "--format", "parquet")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    card = json.loads((out / "card.json").read_text())
+    assert card["scenario_sha256"] == hashlib.sha256(own.read_bytes()).hexdigest()
+    assert len(card["presets_sha256"]) == 64
+    assert (card["numpy"], card["pyarrow"]) == (np.__version__, pa.__version__)
+    assert card["seed"] == 5
+    moved = tmp_path / "elsewhere" / f"{card['scenario']}.toml"
+    moved.parent.mkdir()
+    moved.write_bytes(own.read_bytes())
+    again = scenarios.load(
+        str(moved), seed=card["seed"], split=card["split"], taps=card["taps"], hours=card["hours"]
+    )
+    assert again.seed == card["drawn_seed"]
+    synth(again, tmp_path / "two", card["formats"])
+    assert digests(tmp_path / "two") == digests(out)
+    # Under another name it is another world, which the card tells as well.
+    other = own.rename(tmp_path / "other.toml")
+    assert scenarios.load(str(other), seed=5, split="test").seed != card["drawn_seed"]
 
 
 def test_an_hour_is_the_first_hour_of_two(world: Path, tmp_path: Path) -> None:
@@ -200,25 +227,142 @@ def test_truth_holds_networks_agents_and_changes(world: Path) -> None:
     assert not motherships & set(table.column("rdata").to_pylist())
 
 
-def test_every_change_of_the_truth_is_what_was_answered(world: Path) -> None:
-    """Addresses that resolvers got for a flux name are those of the truth at that time."""
-    changes: dict[str, list[tuple[str, set[str]]]] = {}
-    for event in truth(world):
+FLUX = [name for name, preset in scenarios.presets().items() if preset.get("flux")]
+MORE = """
+[[service]]
+preset = "akamai17"
+domains = 6
+start_h = 0.4
+end_h = 0.8
+[[service]]
+preset = "https"
+bogon_ratio = 0.2
+end_h = 0.7
+[[service]]
+preset = "cname"
+chain = [600, 300]
+start_h = 0.3
+[[service]]
+preset = "pharma"
+rdtype = "MX"
+domains = 5
+[[service]]
+preset = "v6"
+start_h = 0.5
+[[service]]
+preset = "storm"
+start_h = 0.3
+[[service]]
+preset = "double"
+domains = 4
+ns_from_h = 0.5
+[[service]]
+preset = "ns_only"
+chain = [60]
+domains = 4
+end_h = 0.9
+"""
+"""Flux of every kind that starts, ends, moves or is reached otherwise than its preset says."""
+
+
+@pytest.fixture(scope="module")
+def flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An hour of every flux preset, some of which change half-way."""
+    directory = tmp_path_factory.mktemp("lab")
+    scenario, busy = directory / "flux.toml", "start_h = 0.4\n"
+    presets = "".join(
+        f'[[service]]\npreset = "{name}"\n{busy if name == "sleeper" else ""}' for name in FLUX
+    )
+    scenario.write_text(f'hours = 1.0\nclients = 60\ntaps = ["upstream"]\n{presets}{MORE}')
+    synth(scenarios.load(str(scenario)), directory / "flux", ["parquet"])
+    return directory / "flux"
+
+
+def at(row: dict) -> str:
+    return row["ts"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def test_every_change_of_the_truth_is_what_was_answered(flux: Path) -> None:
+    """All that resolvers got for flux names is what the truth says at that time, and all of it."""
+    labels = json.loads((flux / "labels.json").read_text())["names"]
+    changes: dict[tuple[str, str], list[tuple[str, set[str]]]] = {}
+    networks = {}
+    for event in truth(flux):
         if event["event"] == "rrset":
-            changes.setdefault(event["name"] + ".", []).append((event["t"], set(event["rdata"])))
+            rdata, key = set(event["rdata"]), (event["name"] + ".", event["rdtype"])
+            assert all(one in " ".join(rdata) for one in event.get("decoys", ()))
+            changes.setdefault(key, []).append((event["t"], rdata))
+        elif event["event"] == "alias":
+            key = event["name"] + ".", "CNAME"
+            changes.setdefault(key, []).append((event["t"], {event["target"] + "."}))
+        elif event["event"] in ("network", "starts"):
+            networks[event["network"]] = networks.get(event["network"], {}) | event
+    answers: dict[tuple[int, str, str], set[str]] = {}
+    asked = {}
+    for row in pq.read_table(flux / "answers.parquet").to_pylist():
+        network = networks[labels[row["qname"].removeprefix("mx1.")[:-1]]["network"]]
+        asked[row["response"]] = row, network
+        if row["section"] == "answer":
+            key = row["response"], row["owner"], row["rdtype"]
+            answers.setdefault(key, set()).add(row["rdata"])
+        elif row["rcode"] == "NXDOMAIN":  # after the end
+            answers[row["response"], row["qname"], row["qtype"]] = set()
+    checked: dict[tuple[str, str, int], int] = {}
+    for (response, owner, rdtype), rdata in answers.items():
+        row, network = asked[response]
+        if network["per_query"] and at(row) >= network["t"]:
+            continue
+        if not rdata and (owner, rdtype) not in changes:
+            continue  # behind an alias, or the type that it has not
+        before = [one for time, one in changes[owner, rdtype] if time <= at(row)]
+        assert rdata == before[-1], (network["network"], owner, rdtype, at(row))
+        key = network["preset"], rdtype, len(before)
+        checked[key] = checked.get(key, 0) + 1
+    assert {preset for preset, _, _ in checked} == set(FLUX)
+    assert {rdtype for _, rdtype, _ in checked} == {"A", "AAAA", "CNAME", "HTTPS", "MX"}
+    moved = {preset for preset, _, n in checked if n > 1}
+    assert moved == set(FLUX) - {"storm", "ns_only"}
+    assert sum(checked.values()) > 800
+
+
+def test_agents_are_behind_every_flux_answer_that_is_no_decoy(flux: Path) -> None:
+    """A network that is answered anew with each query has no rrsets but its lists."""
+    labels = json.loads((flux / "labels.json").read_text())["names"]
+    listed: dict[str, set[str]] = {}
+    storms = set()
+    for event in truth(flux):
+        if event["event"] == "agents":
+            listed.setdefault(event["network"], set()).update(event["added"])
+        elif event["event"] == "network" and event["per_query"]:
+            storms.add(event["network"])
+    assert len(storms) == 2
     n_checked = 0
-    answers: dict[tuple[int, str], set[str]] = {}
-    times = {}
-    for row in pq.read_table(world / "answers.parquet").to_pylist():
-        if row["vantage"] == "upstream" and row["section"] == "answer" and row["owner"] in changes:
-            answers.setdefault((row["response"], row["owner"]), set()).add(row["rdata"])
-            times[row["response"]] = row["ts"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-    for (response, owner), addresses in answers.items():
-        before = [rdata for time, rdata in changes[owner] if time <= times[response]]
-        if before:
-            assert addresses == before[-1]
+    parked = set()
+    for row in pq.read_table(flux / "answers.parquet").to_pylist():
+        network = labels.get(row["qname"][:-1], {}).get("network")
+        if network in storms and row["section"] == "answer":
+            parked |= {row["rdata"]} - listed[network]
             n_checked += 1
-    assert n_checked > 30
+    assert len(parked) == 1
+    assert n_checked > 50
+
+
+def test_the_truth_says_when_a_network_starts_ends_and_becomes_of_another_kind(flux: Path) -> None:
+    networks: dict[str, list[tuple[str, str, str]]] = {}
+    for event in truth(flux):
+        if event["event"] in ("network", "starts", "changes", "ends"):
+            verdict = event.get("verdict_at_start", event["verdict"])
+            story = networks.setdefault(event["network"], [])
+            story.append((event["event"], event["t"][11:19], verdict))
+    stories = {name.split("-")[0]: one for name, one in networks.items()}
+    begins = "network", "00:00:00"
+    assert stories["sleeper"] == [(*begins, "not_flux"), ("starts", "00:24:00", "single_flux")]
+    assert stories["akamai17"] == [
+        (*begins, "not_flux"), ("starts", "00:24:00", "single_flux"), ("ends", "00:48:00", "not_flux")
+    ]  # fmt: skip
+    assert stories["double"] == [(*begins, "single_flux"), ("changes", "00:30:00", "double_flux")]
+    assert stories["ns_only"] == [(*begins, "ns_flux"), ("ends", "00:54:00", "not_flux")]
+    assert stories["pharma"] == [(*begins, "single_flux")]
 
 
 def test_the_top_level_sees_what_the_truth_registers(kinds: Path) -> None:
@@ -226,7 +370,9 @@ def test_the_top_level_sees_what_the_truth_registers(kinds: Path) -> None:
     changes: dict[str, list[tuple[str, list[str]]]] = {}
     for event in truth(kinds):
         if event["event"] == "name_servers":
-            changes.setdefault(event["name"] + ".", []).append((event["t"], event["glue"]))
+            changes.setdefault(event["zone"] + ".", []).append((event["t"], event["glue"]))
+            moving = event["name"].endswith(event["zone"]) and event["rotating"]
+            assert moving or len(changes[event["zone"] + "."]) == 1
     table = pq.read_table(kinds / "answers.parquet")
     seen = table.filter(pc.equal(table.column("sensor"), "tld")).to_pylist()
     assert {row["server"] for row in seen} == {"198.19.192.53"}
@@ -237,10 +383,9 @@ def test_the_top_level_sees_what_the_truth_registers(kinds: Path) -> None:
         if row["section"] == "authority":
             name = row["owner"]
         elif name in changes:
-            at = row["ts"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-            glue.setdefault((at, name), []).append(row["rdata"])
-    for (at, name), addresses in glue.items():
-        assert addresses == [servers for time, servers in changes[name] if time <= at][-1]
+            glue.setdefault((at(row), name), []).append(row["rdata"])
+    for (when, name), addresses in glue.items():
+        assert addresses == [servers for since, servers in changes[name] if since <= when][-1]
     assert len(glue) >= 15
     assert len({tuple(addresses) for addresses in glue.values()}) >= 8
     upstream = table.filter(pc.equal(table.column("sensor"), "upstream"))

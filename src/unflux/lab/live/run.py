@@ -14,7 +14,6 @@ from typing import IO, Any
 
 import msgspec
 
-from unflux import __version__
 from unflux.errors import UnfluxError
 from unflux.lab import scenarios
 from unflux.lab.live import seal
@@ -164,11 +163,8 @@ class _Run:
         known = labels(self.scenario, self.stage.world)
         (self.out / "labels.json").write_bytes(_pretty(known))
         card = {
-            "unflux": __version__,
+            **self.scenario.origin(),
             "clock": "real",
-            "scenario": self.scenario.name,
-            "title": self.scenario.title,
-            "seed": self.options["seed"],
             "speed": self.options["speed"],
             "resolver": text_of(RESOLVER),
             "services": [

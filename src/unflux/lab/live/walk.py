@@ -44,7 +44,7 @@ def scenario(kind: str, seed: int) -> Scenario:
     return Scenario(
         name=f"walk-{kind}", title=f"the classic example of {kind} flux", hours=1.0, clients=20,
         resolvers=1, services=[("mother-1-1", kind, settings)], seed=seed,
-        start_s=START.timestamp(), split=None,
+        start_s=START.timestamp(), split=None, given_seed=seed,
     )  # fmt: skip
 
 

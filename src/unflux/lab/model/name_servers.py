@@ -114,5 +114,6 @@ class NameServers:
                 yield since_s, addresses
 
     def _of(self, domain: int) -> Held:
-        shared = self.service.settings.ns_shared
-        return self._held[domain % len(self._keys) if shared else domain]
+        if self.service.settings.ns_shared:
+            return self._held[domain % len(self._keys)]
+        return self._held[max(domain, 0)]  # the operator's own zone has those of the first domain

@@ -265,18 +265,22 @@ class Service:
             return times
         return steps * one.rotation_s - uniform(self.seed, 103, domains) * one.rotation_s
 
-    def step_starts(self, domains: I64, from_s: float, to_s: float) -> tuple[I64, F64]:
-        """When in a slice the addresses of domains change by the clock: (domains, times)."""
+    def step_starts(self, domains: I64, from_s: float, to_s: float) -> tuple[I64, I64, F64]:
+        """When in a slice the addresses of domains change by the clock.
+
+        (Places in `domains`, steps that begin, times at which they begin.)
+        """
         one = self.settings
         if one.selection == "fixed" or one.rotation_s <= 0:
-            return domains[:0], np.zeros(0)
+            return domains[:0], domains[:0], np.zeros(0)
         phases = uniform(self.seed, 103, domains) * one.rotation_s
         first = np.ceil((from_s + phases) / one.rotation_s).astype(np.int64)
         after = np.ceil((to_s + phases) / one.rotation_s).astype(np.int64)
         counts = np.maximum(after - first, 0)
         steps = rows_of(first, counts)
         times = steps * one.rotation_s - np.repeat(phases, counts)
-        return np.repeat(domains, counts), times.astype(np.float64, copy=False)
+        places = np.repeat(np.arange(len(domains)), counts)
+        return places, steps, times.astype(np.float64, copy=False)
 
     def pick(self, domains: I64, groups: I64, steps: I64, times: F64, k: int) -> Picked:
         """The addresses of each answer: at most `k`, each once.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from unflux.lab.model import plan
 from unflux.lab.model.hashing import below, below_one, mix, mix_one, uniform
 from unflux.lab.model.name_servers import NameServers
-from unflux.lab.model.services import BOGONS, Addresses, Service, Settings
+from unflux.lab.model.services import BOGONS, Addresses, Picked, Service, Settings
 from unflux.lab.model.store import (
     ADDITIONAL,
     ANSWER,
@@ -91,7 +92,7 @@ class World:
         self._servers: dict[int, tuple[I64, I64]] = {}
         """Hosts and rdata of the name servers that a service has for all its domains."""
         self._targets: dict[int, list[int]] = {}
-        self._taken: set[str] = set()
+        self._taken = {settings.apex for _, settings in services if settings.apex}
         self._homes: dict[str, str] = {}
         """Where the name servers of a service have their names, by service."""
         self.hidden = plan.hidden_servers(
@@ -366,7 +367,7 @@ class World:
         one = service.settings
         domains = self.unit_domain[units]
         steps = service.steps(domains, times)
-        life = self._life(one, times)
+        life = self.life_of(one, times)
         order = np.lexsort((life, steps, units))
         keys = np.stack([units, steps, life])[:, order]
         is_new = np.r_[True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)]
@@ -381,28 +382,46 @@ class World:
         return versions
 
     def _made_once(self, service: Service, units: I64, steps: I64, life: I64, times: F64) -> I64:
-        """`_made` of what is asked for the first time; `life` as `_life` tells it."""
-        one = service.settings
+        """`_made` of what is asked for the first time; `life` as `life_of` tells it."""
         made = np.full(len(units), -1, np.int64)
         for place in np.flatnonzero(life == 2).tolist():
             made[place] = self._negative(int(units[place]), "NXDOMAIN")
         for place in np.flatnonzero(life == 0).tolist():
-            # Asleep: one parked address, as registrars and waiting operators do.
-            parked = self._infrastructure(9, service.seed)
-            if one.rdtype == "AAAA":
-                parked += int(plan.LAB_V6[0])
-            where = units[[place]], steps[[place]], np.array([1])
-            kind = object if one.rdtype == "AAAA" else np.int64
-            made[[place]] = self._address_made(service, *where, np.array([parked], kind))
+            where = np.array([place])
+            picked = self.chosen(service, units[where], steps[where], life[where], times[where])
+            made[where] = self._address_made(service, units[where], steps[where], *picked)
         alive = np.flatnonzero(made < 0)
         if len(alive):
-            units, steps, times = units[alive], steps[alive], times[alive]
-            groups = self._groups(service, units)
-            picked = service.pick(self.unit_domain[units], groups, steps, times, one.k)
+            units, steps = units[alive], steps[alive]
+            picked = self.chosen(service, units, steps, life[alive], times[alive])
             made[alive] = self._address_made(service, units, steps, *picked)
         return made
 
-    def _life(self, one: Settings, times: F64) -> I64:
+    def chosen(self, service: Service, units: I64, steps: I64, life: I64, times: F64) -> Picked:
+        """The addresses of units at their steps, before decoys: for answers and for the truth.
+
+        `life` is as `life_of` tells it: none after the end, and one parked address before the
+        start, as registrars and waiting operators have.
+        """
+        one = service.settings
+        kind = object if one.rdtype == "AAAA" else np.int64
+        alive = np.flatnonzero(life == 1)
+        count, found = np.where(life == 0, 1, 0), np.zeros(0, kind)
+        if len(alive):
+            groups = self._groups(service, units[alive])
+            domains = self.unit_domain[units[alive]]
+            picked = service.pick(domains, groups, steps[alive], times[alive], one.k)
+            if len(alive) == len(units):
+                return picked
+            count[alive], found = picked
+        parked = self._infrastructure(9, service.seed)
+        if one.rdtype == "AAAA":
+            parked += int(plan.LAB_V6[0])
+        addresses = np.full(count.sum(), parked, kind)
+        addresses[np.repeat(life == 1, count)] = found
+        return Picked(count, addresses)
+
+    def life_of(self, one: Settings, times: F64) -> I64:
         """0 before a service starts, 1 while it is there, 2 after its end."""
         hours = times / 3600 - self.start_s / 3600
         after = (hours >= one.end_h) if one.end_h else np.zeros(len(times), bool)
@@ -420,9 +439,8 @@ class World:
         """Versions with the addresses of units at their steps, one after the other."""
         one = service.settings
         rdata = self.numbers_of(addresses)
-        if one.bogon_ratio:
-            rows = np.repeat(units, count), np.repeat(steps, count), rows_of(0 * count, count)
-            self._add_decoys(service, *rows, rdata)
+        for row, text in self.decoys(service, units, steps, count):
+            rdata[row] = self._passing_number(text)
         if one.rdtype == "MX":
             return self._exchanges(one, units, count, rdata)
         rdtype = np.full(len(units), self.rdtypes.number(one.rdtype))
@@ -462,7 +480,7 @@ class World:
             answers, glue = [], []
             for place, number in enumerate(numbers):
                 host = exchange(place, self.names.texts[owner])
-                text = self.rdata.number(f"{10 * (place + 1)} {host}")
+                text = self.rdata.number(preference(place, host))
                 answers.append(Record(ANSWER, owner, mx, one.ttl_s, text))
                 glue.append(Record(ADDITIONAL, self.names.number(host), a, one.ttl_s, number))
             made.append([*answers, *glue])
@@ -478,8 +496,8 @@ class World:
         for hinted, start, end in rows:
             numbers = rdata[start:end].tolist()
             if hinted and numbers:
-                hints = ",".join([self.rdata.texts[one] for one in numbers])
-                numbers = [self._passing_number(f'1 . alpn="h2" ipv4hint={hints}')]
+                text = with_hints([self.rdata.texts[one] for one in numbers])
+                numbers = [self._passing_number(text)]
             records += numbers
         return np.where(is_https, np.minimum(count, 1), count), np.array(records, np.int64)
 
@@ -509,17 +527,24 @@ class World:
         self._passing.add(number)
         return number
 
-    def _add_decoys(
-        self, service: Service, units: I64, steps: I64, places: I64, rdata: I64
-    ) -> None:
-        """Some operators mix in addresses that cannot be agents (Akamai 2017): in place."""
+    def decoys(
+        self, service: Service, units: I64, steps: I64, count: I64
+    ) -> Iterator[tuple[int, str]]:
+        """(place among the addresses of all units, what stands there instead) of decoys.
+
+        Some operators mix in addresses that cannot be agents (Akamai 2017).
+        """
         ratio = service.settings.bogon_ratio
+        if not ratio:
+            return
+        units, steps = np.repeat(units, count), np.repeat(steps, count)
+        places = rows_of(0 * count, count)
         chosen = np.flatnonzero(uniform(service.seed, 202, units, steps, places) < ratio)
         for row in chosen.tolist():
             where = int(units[row]), int(steps[row]), int(places[row])
             network = BOGON_NETWORKS[below_one(len(BOGONS), service.seed, 203, *where)]
             offset = below_one(network.num_addresses - 2, service.seed, 204, *where)
-            rdata[row] = self._passing_number(str(network[offset + 1]))
+            yield row, str(network[offset + 1])
 
     def _alias_versions(self, units: I64, times: F64) -> I64:
         made: dict[tuple[int, int], int] = {}
@@ -528,14 +553,24 @@ class World:
             service = self.services[int(self.unit_service[unit])]
             one = service.settings
             ends = self._targets[unit]
-            place = 0
-            if len(ends) > 1:
-                step = int(now_s // one.switch_s) if one.switch_s else 0
-                place = below_one(len(ends), service.seed, 205, unit, step)
+            place = self._alias_place(unit, now_s)
             if (unit, place) not in made:
                 made[unit, place] = self._alias(unit, ends[place], one)
             found.append(made[unit, place])
         return np.array(found, np.int64)
+
+    def _alias_place(self, unit: int, now_s: float) -> int:
+        """To which of its ends an alias leads at a time."""
+        ends, service = self._targets[unit], self.services[int(self.unit_service[unit])]
+        if len(ends) == 1:
+            return 0
+        switch_s = service.settings.switch_s
+        step = int(now_s // switch_s) if switch_s else 0
+        return below_one(len(ends), service.seed, 205, unit, step)
+
+    def alias_target(self, unit: int, now_s: float) -> int:
+        """The unit to which an alias leads at a time."""
+        return self._targets[unit][self._alias_place(unit, now_s)]
 
     def _alias(self, unit: int, target: int, one: Settings) -> int:
         ttl_s = one.chain[int(self.unit_target[unit])]
@@ -743,3 +778,13 @@ class World:
 def exchange(place: int, fqdn: str) -> str:
     """The name of one of the mail exchanges of a name."""
     return f"mx{place + 1}.{fqdn}"
+
+
+def preference(place: int, host: str) -> str:
+    """The MX record that names an exchange."""
+    return f"{10 * (place + 1)} {host}"
+
+
+def with_hints(addresses: list[str]) -> str:
+    """The HTTPS record with addresses as hints."""
+    return f'1 . alpn="h2" ipv4hint={",".join(addresses)}'

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from unflux import __version__
 from unflux.lab.model import plan
 from unflux.lab.model.world import World
 from unflux.lab.scenarios import Scenario
@@ -116,7 +115,7 @@ def _write(
                 on_slice((to_s - scenario.start_s) / 3600, scenario.hours)
     for writer in writers:
         writer.close()
-    (directory / "card.json").write_bytes(_pretty(_card(scenario, world, player, counts)))
+    (directory / "card.json").write_bytes(_pretty(_card(scenario, formats, world, player, counts)))
     n_flux = sum(entry["flux"] for entry in known["names"].values())
     return Made(directory, player.n_responses, len(known["names"]), n_flux)
 
@@ -125,19 +124,22 @@ def _pretty(content: Any) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
 
 
-def _card(scenario: Scenario, world: World, player: Player, counts: Counter[str]) -> dict[str, Any]:
+def _card(
+    scenario: Scenario,
+    formats: Sequence[str],
+    world: World,
+    player: Player,
+    counts: Counter[str],
+) -> dict[str, Any]:
     """What this data is, how it was made, and with which numbers."""
     return {
-        "unflux": __version__,
-        "scenario": scenario.name,
-        "title": scenario.title,
-        "seed": scenario.seed,
-        "split": scenario.split,
+        **scenario.origin(),
         "from": iso(scenario.start_s),
         "hours": scenario.hours,
         "clients": scenario.clients,
         "resolvers": scenario.resolvers,
         "taps": list(scenario.taps),
+        "formats": list(formats),
         "responses": player.n_responses,
         "rows": dict(counts),
         "names_by_preset": dict(

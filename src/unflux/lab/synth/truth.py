@@ -14,6 +14,7 @@ from unflux.lab.model.services import Service
 from unflux.lab.model.world import World
 from unflux.lab.scenarios import Scenario
 from unflux.lab.synth.demand import Demand
+from unflux.lab.synth.published import Published
 
 
 def labels(scenario: Scenario, world: World) -> dict[str, Any]:
@@ -68,6 +69,14 @@ class Events:
         for number, one in enumerate(world.named):
             if self._is_flux(one.service):
                 self.domains.setdefault(one.service, []).append((number, one.name))
+        self.published = {
+            number: Published(
+                world,
+                number,
+                {world.named[place].domain: name.removesuffix(".") for place, name in domains},
+            )
+            for number, domains in self.domains.items()
+        }
 
     def _is_flux(self, service: int) -> bool:
         return self.scenario.services[service][2].flux
@@ -83,6 +92,8 @@ class Events:
                 "network": name,
                 "preset": preset,
                 "verdict": settings.verdict,
+                "verdict_at_start": self.published[number].kind_at(self.scenario.start_s),
+                "per_query": self.published[number].is_per_query,
                 "mothership": plan.text_of(self.mothership(number)),
                 "sub_networks": settings.sub_networks,
                 "names": [
@@ -113,9 +124,8 @@ class Events:
         for number in self.domains:
             service = self.world.services[number]
             found += self._agents(number, service, from_s)
-            found += self._takedowns(number, service)
-            found += self._rrsets(number, service, from_s, to_s)
-            found += self._name_servers(number, from_s, to_s)
+            found += self._takedowns(number, service, from_s)
+            found += self.published[number].changes(from_s, to_s)
         found.sort(key=lambda item: item[0])
         stamps = isos([self.clock(time_s) for time_s, _ in found])
         for stamp, (_, event) in zip(stamps, found, strict=True):
@@ -143,51 +153,11 @@ class Events:
                     yield max(tick, self.scenario.start_s), event
                 self.before[number, group] = now
 
-    def _takedowns(self, number: int, service: Service) -> Iterator[tuple[float, dict[str, Any]]]:
+    def _takedowns(
+        self, number: int, service: Service, from_s: float
+    ) -> Iterator[tuple[float, dict[str, Any]]]:
         name = self.scenario.services[number][0]
         for time_s, address in service.takedowns:
-            yield time_s, {"event": "takedown", "network": name, "agent": plan.text_of(address)}
-
-    def _rrsets(
-        self, number: int, service: Service, from_s: float, to_s: float
-    ) -> Iterator[tuple[float, dict[str, Any]]]:
-        """Every change of a domain's addresses that comes by the clock.
-
-        Networks that answer each query anew change with every query: the capture is their truth.
-        """
-        settings = service.settings
-        named = [self.world.named[place] for place, _ in self.domains[number]]
-        every = np.array([one.domain for one in named], np.int64)
-        domains, times = service.step_starts(every, from_s, to_s)
-        if not len(times):
-            return
-        within = times + 1e-6
-        steps = service.steps(domains, within)
-        picked = service.pick(domains, service.group_of(domains), steps, within, settings.k)
-        names = {one.domain: one.name.removesuffix(".") for one in named}
-        rows = zip(times.tolist(), domains.tolist(), picked.lists(), strict=True)
-        for time_s, domain, addresses in rows:
-            event = {
-                "event": "rrset",
-                "name": names[domain],
-                "rdtype": settings.rdtype,
-                "rdata": sorted(map(plan.text_of, addresses)),
-            }
-            yield time_s, event
-
-    def _name_servers(
-        self, number: int, from_s: float, to_s: float
-    ) -> Iterator[tuple[float, dict[str, Any]]]:
-        """Every change of delegation and glue."""
-        moving = self.world.name_servers.get(number)
-        if moving is None:
-            return
-        for place, domain in self.domains[number]:
-            changes = moving.changes(self.world.named[place].domain, from_s, to_s)
-            for time_s, addresses in changes:
-                event = {
-                    "event": "name_servers",
-                    "name": domain.removesuffix("."),
-                    "glue": list(map(plan.text_of, addresses)),
-                }
-                yield time_s, event
+            if time_s >= from_s:  # a world has lived for a while when it begins to be played
+                agent = plan.text_of(address)
+                yield time_s, {"event": "takedown", "network": name, "agent": agent}
