@@ -454,7 +454,7 @@ def command_line_lab(scenario: str, tmp_path: Path) -> Iterator[tuple[subprocess
     """`unflux lab run` in a process of its own, and the lab's runtime directory."""
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "unflux", "lab", "run", scenario, "--out", str(out)],
+        [sys.executable, "-m", "unflux", "lab", "run", scenario, "--out", str(out), "--json"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert until(lambda: runtime_of(out) is not None, 60)
@@ -477,11 +477,14 @@ def test_whatever_ends_the_command_ends_the_lab(
     process, directory = command_line_lab
     assert len(processes_of(directory)) >= 2  # the enclosure, unbound
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    told, errors = process.communicate(timeout=60)
     assert until(lambda: not processes_of(directory) and not directory.exists())
     assert "Traceback" not in errors
     if number != signal.SIGKILL:
         assert process.returncode == 0, errors
+        summary = json.loads(told)  # what it did until then is not lost
+        assert summary["seconds"] > 0 and summary["agents_up"] > 0
+        assert summary["capture"]["packets"]["upstream"] >= 0
 
 
 @needs_lab

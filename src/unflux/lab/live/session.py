@@ -297,14 +297,14 @@ class Lab:
         self.ask({"do": "reload_policy"})
 
     def wait(self) -> dict[str, Any]:
-        """Wait for the end (`duration_s`); the summary.
+        """Wait for the end (`duration_s`); the summary. After Ctrl-C, `stop` still gives it.
 
         Raises
         ------
         UnfluxError
             When an actor failed, with its name.
         """
-        self.summary = self.enclosure.wait()
+        self.summary = self.enclosure.result(self.enclosure.process.wait())
         return self.summary or {}
 
     def stop(self) -> dict[str, Any] | None:
