@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -516,6 +517,26 @@ def test_the_death_of_the_namespaces_init_ends_everything(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1 and "ended without a word" in errors
     assert until(lambda: not processes_of(directory) and not directory.exists())
+
+
+@needs_lab
+def test_a_walk_that_is_killed_leaves_no_capture_behind() -> None:
+    # Not pytest's own directory: the path of a unix socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "unflux", "lab", "walk", "single"],
+            cwd=ROOT, env={**os.environ, "TMPDIR": folder},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert until(lambda: any(Path(folder).rglob("all.pcap")))
+        process.kill()
+        process.wait()
+        assert until(lambda: not [one for one in Path(folder).rglob("*") if not is_base(one)])
+
+
+def is_base(path: Path) -> bool:
+    """The directory that all labs of a user have in common."""
+    return path.name == f"unflux-lab-{os.geteuid()}"
 
 
 # Outside.

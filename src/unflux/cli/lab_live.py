@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -143,7 +141,7 @@ def walk(
     """Walk through single or double flux, step by step, each with its real packet, and proof."""
     from unflux.lab.live import doctor as examination
     from unflux.lab.live.drawing import render
-    from unflux.lab.live.session import RUNTIME, run_inside
+    from unflux.lab.live.session import OUT, RUNTIME, run_inside
     from unflux.sightings import check_new_directory
 
     if kind not in ("single", "double"):
@@ -153,15 +151,12 @@ def walk(
         if out:
             check_new_directory(out)
             out.mkdir(parents=True, exist_ok=True)
-        directory = out.resolve() if out else Path(tempfile.mkdtemp(prefix="unflux-walk-"))
-        try:
-            told = run_inside(
-                "unflux.lab.live.walk:play",
-                {"kind": kind, "out": str(directory), "runtime": RUNTIME, "seed": seed},
-            )
-        finally:
-            if out is None:
-                shutil.rmtree(directory, ignore_errors=True)
+        told = run_inside(
+            "unflux.lab.live.walk:play",
+            # Without --out it is the lab's own directory, which goes however this ends.
+            {"kind": kind, "out": str(out.resolve()) if out else OUT, "runtime": RUNTIME,
+             "seed": seed},
+        )  # fmt: skip
         if out is None:
             told["capture"] = "the walk's own capture (--out DIR keeps it)"
         print(json.dumps(told, indent=1) if as_json else render(told))
