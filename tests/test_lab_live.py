@@ -15,6 +15,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,11 +25,12 @@ from typer.testing import CliRunner
 from conftest import ROOT, Cli
 from unflux.cli import app
 from unflux.errors import UnfluxError
-from unflux.lab.live import seal, session
+from unflux.lab import scenarios
+from unflux.lab.live import schedule, seal, session
 from unflux.lab.live.clock import Clock
 from unflux.lab.live.doctor import examine, missing
 from unflux.lab.live.drawing import render
-from unflux.lab.live.session import Lab, LabOptions
+from unflux.lab.live.session import RUNTIME, Enclosure, Lab, LabOptions
 from unflux.lab.live.story import read_packets
 from unflux.lab.live.takedown import Probe, back_after
 
@@ -411,6 +413,38 @@ def test_fixed_name_servers_end_single_flux_but_not_double(scenario: str) -> Non
         assert {"takedown", "gone", "recovered", "replaced"} <= kinds
 
 
+@needs_lab
+def test_a_scheduled_take_down_that_fails_is_told_and_the_lab_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    # Before it wakes, a sleeper's answers name no agent that could be taken down.
+    scenario = tmp_path / "asleep.toml"
+    scenario.write_text(
+        'clients = 20\n[[service]]\nname = "late"\npreset = "sleeper"\ndomains = 1\n'
+    )
+    options = LabOptions(
+        speed=60, duration_s=7, people=False,
+        takedowns=(("agent", 0, None), ("delegation", 0.5, "late-1-1")),
+    )  # fmt: skip
+    enclosure = Enclosure(
+        "lab_inside:run_with_little_patience",
+        {"scenario": str(scenario), "options": asdict(options), "runtime": RUNTIME,
+         "out": str(tmp_path)},
+        watch=True,
+    )  # fmt: skip
+    summary = enclosure.wait(60)
+    assert summary["seconds"] >= 7
+    failed, cut = sorted(summary["takedowns"], key=lambda one: one["at_s"])
+    assert cut["failed"] == "the lab ended before it was measured"
+    assert "nothing that is up for the take-down agent in" in failed["failed"]
+    events = [json.loads(line) for line in (tmp_path / "truth.ndjson").read_text().splitlines()]
+    told = {one["event"]: one for one in events if one["event"].startswith("takedown")}
+    assert told["takedown"]["what"] == "delegation"
+    assert told["takedown_failed"]["failed"] == failed["failed"]
+
+
 # Ends.
 
 
@@ -579,10 +613,40 @@ def test_ttls_are_divided_and_never_become_zero_by_it() -> None:
         (["run", "walk", "--for", "soon"], 2, "a duration is like"),
         (["run", "walk", "--takedown", "agent"], 2, "agent@30s"),
         (["run", "walk", "--speed", "0"], 2, "--speed"),
+        (["run", "walk", "--for", "0s"], 2, "more than 0 s"),
+        (["run", "walk", "--takedown", "nope@2s"], 2, "no take-down 'nope'; known ones: agent,"),
+        (["run", "walk", "--takedown", "agent@2s:nonet"], 2, "no flux network nonet; known ones:"),
+        (["run", "walk", "--takedown", "agent-dns@2s"], 2, "it is single flux"),
+        (["run", "walk", "--for", "9s", "--takedown", "agent@9s"], 2, "would never be"),
+        (["run", "walk", "--agent", "notanip"], 2, "an agent is an address of the lab"),
+        (["run", "walk", "--agent", "../../x"], 2, "an agent is an address of the lab"),
+        (["run", "walk", "--agent", "9.9.9.9"], 2, "an agent is an address of the lab"),
         (["takedown", "agent", "--lab", "/nowhere"], 1, "does not answer"),
     ],
 )
-def test_bad_calls_say_what_to_do(arguments: list[str], code: int, word: str) -> None:
+def test_bad_calls_say_what_to_do(
+    arguments: list[str], code: int, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unflux.lab.live import doctor
+
+    monkeypatch.setattr(doctor, "require", lambda: None)  # nothing of this starts a lab
     done = CliRunner().invoke(app, ["lab", *arguments])
     assert done.exit_code == code
-    assert word in done.output + done.stderr
+    told = done.output + done.stderr
+    assert word in told and "Traceback" not in told
+
+
+def test_what_a_lab_is_asked_for_is_checked_against_its_scenario(tmp_path: Path) -> None:
+    path = tmp_path / "calm.toml"
+    path.write_text('[[service]]\npreset = "static"\n')
+    with pytest.raises(ValueError, match="no flux network: there is nothing to take down"):
+        Lab(str(path), LabOptions(takedowns=(("agent", 1.0, None),)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    path.write_text('[[service]]\nname = "one"\npreset = "pharma"\nback_ends = 1\n')
+    loaded = scenarios.load(str(path))
+    with pytest.raises(ValueError, match="one-1-1 has only one back end"):
+        schedule.check(loaded, None, [("back-end", 1.0, None)], ())
+    first = [("mothership", 1.0, "one-1-1"), ("agent", 2.9, None)]
+    schedule.check(loaded, 7.0, first, ("first", "198.18.0.1", "2001:db8::1"))
+    with pytest.raises(ValueError, match="agent at 3 s would never be"):
+        schedule.check(loaded, 7.0, [("agent", 3.0, None)], ())

@@ -127,6 +127,8 @@ def _print_summary(summary: dict[str, Any], out: Path | None) -> None:
     print(f"content came {people.get('content', 0)} times, not {people.get('no_content', 0)}")
     print(f"packets {capture.get('packets')}, dropped by the kernel {capture.get('dropped')}, "
           f"dnstap frames {summary.get('dnstap_frames')}")  # fmt: skip
+    for takedown_told in summary.get("takedowns", ()):
+        _print_takedown(takedown_told)
     print(f"written to {out}" if out else "captures were discarded (--out DIR keeps them)")
 
 
@@ -198,11 +200,20 @@ def takedown(
         if as_json:
             print(json.dumps(told))
             return
-        back = told["back_after_s"]
-        end = "never gone" if back == 0 else f"back after {back} s" if back else "not back"
-        print(f"{told['network']} ({told['name']}): {what} down: {', '.join(told['targets'])}")
-        print(f"failed fetches: before {told['failed_before']:.0%}, "
-              f"after {told['failed_after']:.0%} of {told['probes']}; content {end}")  # fmt: skip
+        _print_takedown(told)
+
+
+def _print_takedown(told: dict[str, Any]) -> None:
+    if "failed" in told:
+        print(f"{told['network'] or 'first network'}: {told['what']} at {told['at_s']:g} s "
+              f"was not measured: {told['failed']}")  # fmt: skip
+        return
+    back = told["back_after_s"]
+    end = "never gone" if back == 0 else f"back after {back} s" if back else "not back"
+    targets = ", ".join(told["targets"])
+    print(f"{told['network']} ({told['name']}): {told['what']} down: {targets}")
+    print(f"failed fetches: before {told['failed_before']:.0%}, "
+          f"after {told['failed_after']:.0%} of {told['probes']}; content {end}")  # fmt: skip
 
 
 def status(lab: Which = None, as_json: common.AsJson = False) -> None:

@@ -29,7 +29,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from unflux.errors import Unavailable, UnfluxError
-from unflux.lab.live import namespace
+from unflux.lab import scenarios
+from unflux.lab.live import namespace, schedule
 from unflux.lab.live.enter import GRACE_S
 
 READY_S = 60.0
@@ -160,7 +161,7 @@ class LabOptions:
     """The model's seconds per second of the wall: TTLs and rotations are that much shorter."""
     seed: int = 1
     duration_s: float | None = None
-    """Wall seconds; None: until stopped."""
+    """Wall seconds, more than 0; None: until stopped."""
     dnstap: str | None = None
     """Path of a unix socket that you listen on (such as `unflux watch`); else it is a file."""
     rpz: str | None = None
@@ -193,10 +194,15 @@ class Lab:
 
         Raises
         ------
+        ValueError
+            When the options ask for what the scenario has not, or can never be.
         UnfluxError
             When it does not start, with the reason and a remedy.
         """
-        self.options = options or LabOptions()
+        self.options = how = options or LabOptions()
+        schedule.check(
+            scenarios.load(scenario, seed=how.seed), how.duration_s, how.takedowns, how.agents
+        )
         if out is not None:
             Path(out).mkdir(parents=True, exist_ok=True)
         arguments = {
