@@ -298,6 +298,27 @@ def test_an_agent_forwards_dns_over_tcp_and_streams_pages(lab: Lab) -> None:
     assert len(got.stdout) == 16 * 8_192 and "inert placeholder" in got.stdout
 
 
+LEAVE = textwrap.dedent("""
+    import socket, struct, sys
+    with socket.create_connection((sys.argv[1], 80), 5) as one:
+        one.sendall(f"GET /stream HTTP/1.1\\r\\nHost: {sys.argv[2]}\\r\\n\\r\\n".encode())
+        assert one.recv(10) == b"HTTP/1.1 2"
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST
+""")
+
+
+@needs_lab
+def test_a_visitor_who_leaves_a_stream_is_counted_and_nothing_else_happens(
+    lab: Lab,
+) -> None:
+    network = lab.status()["networks"]["web-1-1"]
+    before = lab.status()["web"]["left"]
+    for host in (network["mothership"], network["listed"][0][0]):  # itself, and through an agent
+        done = lab.run([sys.executable, "-c", LEAVE, host, network["names"][0]])
+        assert done.returncode == 0, done.stderr
+    assert until(lambda: lab.status()["web"]["left"] >= before + 2, 10)
+
+
 @needs_lab
 def test_a_chain_goes_through_as_many_agents_as_it_has(lab: Lab) -> None:
     network = lab.status()["networks"]["chain-3-1"]
@@ -634,6 +655,30 @@ def test_bad_calls_say_what_to_do(
     assert done.exit_code == code
     told = done.output + done.stderr
     assert word in told and "Traceback" not in told
+
+
+def test_a_request_that_the_labs_end_cuts_off_says_so() -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX) as listener,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        listener.bind(f"{folder}/control.sock")
+        listener.listen()
+        answer = beside.submit(session.ask, Path(folder), {"do": "takedown", "what": "agent"})
+        connection, _ = listener.accept()
+        with connection:
+            assert json.loads(connection.recv(1_000))["what"] == "agent"
+        with pytest.raises(UnfluxError, match="ended before it answered"):
+            answer.result(10)
+
+
+@needs_lab
+def test_a_lab_without_flux_says_that_it_has_none(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "calm.toml"
+    path.write_text('clients = 20\n[[service]]\npreset = "static"\n')
+    done = cli("lab", "run", path, "--for", "0.5s")
+    assert done.returncode == 0 and "no flux network\n" in done.stderr, done.stderr
 
 
 def test_what_a_lab_is_asked_for_is_checked_against_its_scenario(tmp_path: Path) -> None:

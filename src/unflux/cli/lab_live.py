@@ -115,8 +115,8 @@ def run(
 
 def _tell_ready(lab: Any) -> None:
     say = common.errors.print
-    say(f"unflux: the lab runs, resolver {lab.resolver}, networks {', '.join(lab.networks)}",
-        markup=False)  # fmt: skip
+    networks = f"networks {', '.join(lab.networks)}" if lab.networks else "no flux network"
+    say(f"unflux: the lab runs, resolver {lab.resolver}, {networks}", markup=False)
     say(f"unflux: unflux lab inside dig @{lab.resolver} NAME; Ctrl-C stops it", markup=False)
 
 

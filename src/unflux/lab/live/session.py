@@ -350,6 +350,8 @@ def ask(directory: Path, request: dict[str, Any], timeout_s: float = 10.0) -> di
             told = b""
             while piece := connection.recv(65_536):
                 told += piece
+        if not told:
+            raise Unavailable(f"the lab in {directory} ended before it answered")
         answer: dict[str, Any] = json.loads(told)
     except (OSError, ValueError) as error:
         raise Unavailable(f"the lab in {directory} does not answer: {error}") from None
