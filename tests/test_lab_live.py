@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow.parquet as pq
 import pytest
@@ -383,6 +385,9 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
         assert not others, (view, others)
         named |= found
         suspected |= {name for name, verdict in verdicts[view].items() if verdict == "ambiguous"}
+    # The bench's table has every name that was judged, not only those that look like flux.
+    judged = bench_of_presets().verdicts_of(out)
+    assert judged.keys() > verdicts["upstream.pcap"].keys()
     # An hour of the network's time is little: who is not named yet is at least suspected.
     assert sure <= named | suspected, verdicts
     assert len(named & sure) * 2 >= len(sure), verdicts
@@ -399,6 +404,24 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
     motherships = {one["mothership"] for one in events if one["event"] == "network"}
     agents_view = {one.target for path in (out / "agents").iterdir() for one in read_packets(path)}
     assert agents_view & motherships  # the agent's own view shows what nobody else sees
+
+
+def bench_of_presets() -> ModuleType:
+    path = ROOT / "bench" / "lab_live_presets.py"
+    spec = importlib.util.spec_from_file_location("lab_live_presets", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_presets_bench_tells_known_limits_from_what_is_wrong() -> None:
+    limit_of = bench_of_presets().limit_of
+    assert limit_of("bulletproof", 1, 5).startswith("documented limit")
+    assert limit_of("sleeper", 30, 5) == "sleeps: the run has 2.5 of up to 8 hours"
+    assert limit_of("sleeper", 120, 5) is None
+    assert limit_of("time_pool", 30, 5) == "compressed: its hour is 120 s"
+    assert limit_of("time_pool", 1, 5) is None and limit_of("pharma", 30, 5) is None
 
 
 # Take-downs.
