@@ -29,8 +29,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from unflux.errors import Unavailable, UnfluxError
-from unflux.lab import scenarios
-from unflux.lab.live import namespace, schedule
+from unflux.lab.live import namespace
 from unflux.lab.live.enter import GRACE_S
 
 READY_S = 60.0
@@ -199,6 +198,9 @@ class Lab:
         UnfluxError
             When it does not start, with the reason and a remedy.
         """
+        from unflux.lab import scenarios  # numpy, which who only asks a running lab needs not
+        from unflux.lab.live import schedule
+
         self.options = how = options or LabOptions()
         schedule.check(
             scenarios.load(scenario, seed=how.seed), how.duration_s, how.takedowns, how.agents
