@@ -34,7 +34,7 @@ from unflux.lab.live.doctor import examine, missing
 from unflux.lab.live.drawing import render
 from unflux.lab.live.session import RUNTIME, Enclosure, Lab, LabOptions
 from unflux.lab.live.story import read_packets
-from unflux.lab.live.takedown import Probe, back_after
+from unflux.lab.live.takedown import Probe, Takedowns, back_after
 
 LACKING = missing(examine()) if sys.platform.startswith("linux") else ["Linux"]
 needs_lab = pytest.mark.skipif(bool(LACKING), reason=f"no live lab can run here: {LACKING}")
@@ -714,6 +714,7 @@ def test_what_a_lab_is_asked_for_is_checked_against_its_scenario(tmp_path: Path)
     loaded = scenarios.load(str(path))
     with pytest.raises(ValueError, match="one-1-1 has only one back end"):
         schedule.check(loaded, None, [("back-end", 1.0, None)], ())
+    assert set(Takedowns(None, None).kinds) == set(schedule.TAKEDOWNS)
     first = [("mothership", 1.0, "one-1-1"), ("agent", 2.9, None)]
     schedule.check(loaded, 7.0, first, ("first", "198.18.0.1", "2001:db8::1"))
     with pytest.raises(ValueError, match="agent at 3 s would never be"):
