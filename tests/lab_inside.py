@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unflux.lab.live import walk
+from unflux.lab.live import run, takedown, walk
 from unflux.lab.live.stage import Options, Stage
 from unflux.lab.live.stub import Stub
 from unflux.lab.live.web import fetch
@@ -63,3 +63,9 @@ async def _until(ask: Callable[[], Any], tries: int = 40) -> Any:
             break
         await asyncio.sleep(0.1)
     return answer
+
+
+def run_with_little_patience(alive: int, **arguments: Any) -> dict[str, Any]:
+    """Play a lab whose take-downs wait for a quarter of a second until something is up."""
+    takedown.PATIENCE_S = 0.25
+    return run.main(**arguments, alive=alive)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -10,11 +11,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow.parquet as pq
 import pytest
@@ -23,13 +27,14 @@ from typer.testing import CliRunner
 from conftest import ROOT, Cli
 from unflux.cli import app
 from unflux.errors import UnfluxError
-from unflux.lab.live import seal, session
+from unflux.lab import scenarios
+from unflux.lab.live import schedule, seal, session
 from unflux.lab.live.clock import Clock
 from unflux.lab.live.doctor import examine, missing
 from unflux.lab.live.drawing import render
-from unflux.lab.live.session import Lab, LabOptions
+from unflux.lab.live.session import RUNTIME, Enclosure, Lab, LabOptions
 from unflux.lab.live.story import read_packets
-from unflux.lab.live.takedown import Probe, back_after
+from unflux.lab.live.takedown import Probe, Takedowns, back_after
 
 LACKING = missing(examine()) if sys.platform.startswith("linux") else ["Linux"]
 needs_lab = pytest.mark.skipif(bool(LACKING), reason=f"no live lab can run here: {LACKING}")
@@ -295,6 +300,27 @@ def test_an_agent_forwards_dns_over_tcp_and_streams_pages(lab: Lab) -> None:
     assert len(got.stdout) == 16 * 8_192 and "inert placeholder" in got.stdout
 
 
+LEAVE = textwrap.dedent("""
+    import socket, struct, sys
+    with socket.create_connection((sys.argv[1], 80), 5) as one:
+        one.sendall(f"GET /stream HTTP/1.1\\r\\nHost: {sys.argv[2]}\\r\\n\\r\\n".encode())
+        assert one.recv(10) == b"HTTP/1.1 2"
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST
+""")
+
+
+@needs_lab
+def test_a_visitor_who_leaves_a_stream_is_counted_and_nothing_else_happens(
+    lab: Lab,
+) -> None:
+    network = lab.status()["networks"]["web-1-1"]
+    before = lab.status()["web"]["left"]
+    for host in (network["mothership"], network["listed"][0][0]):  # itself, and through an agent
+        done = lab.run([sys.executable, "-c", LEAVE, host, network["names"][0]])
+        assert done.returncode == 0, done.stderr
+    assert until(lambda: lab.status()["web"]["left"] >= before + 2, 10)
+
+
 @needs_lab
 def test_a_chain_goes_through_as_many_agents_as_it_has(lab: Lab) -> None:
     network = lab.status()["networks"]["chain-3-1"]
@@ -359,6 +385,9 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
         assert not others, (view, others)
         named |= found
         suspected |= {name for name, verdict in verdicts[view].items() if verdict == "ambiguous"}
+    # The bench's table has every name that was judged, not only those that look like flux.
+    judged = bench_of_presets().verdicts_of(out)
+    assert judged.keys() > verdicts["upstream.pcap"].keys()
     # An hour of the network's time is little: who is not named yet is at least suspected.
     assert sure <= named | suspected, verdicts
     assert len(named & sure) * 2 >= len(sure), verdicts
@@ -375,6 +404,24 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
     motherships = {one["mothership"] for one in events if one["event"] == "network"}
     agents_view = {one.target for path in (out / "agents").iterdir() for one in read_packets(path)}
     assert agents_view & motherships  # the agent's own view shows what nobody else sees
+
+
+def bench_of_presets() -> ModuleType:
+    path = ROOT / "bench" / "lab_live_presets.py"
+    spec = importlib.util.spec_from_file_location("lab_live_presets", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_presets_bench_tells_known_limits_from_what_is_wrong() -> None:
+    limit_of = bench_of_presets().limit_of
+    assert limit_of("bulletproof", 1, 5).startswith("documented limit")
+    assert limit_of("sleeper", 30, 5) == "sleeps: the run has 2.5 of up to 8 hours"
+    assert limit_of("sleeper", 120, 5) is None
+    assert limit_of("time_pool", 30, 5) == "compressed: its hour is 120 s"
+    assert limit_of("time_pool", 1, 5) is None and limit_of("pharma", 30, 5) is None
 
 
 # Take-downs.
@@ -408,6 +455,38 @@ def test_fixed_name_servers_end_single_flux_but_not_double(scenario: str) -> Non
         assert single["failed_before"] < 0.1 and single["back_after_s"] is None
         kinds = {one["event"] for one in lab.truth()}
         assert {"takedown", "gone", "recovered", "replaced"} <= kinds
+
+
+@needs_lab
+def test_a_scheduled_take_down_that_fails_is_told_and_the_lab_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    # Before it wakes, a sleeper's answers name no agent that could be taken down.
+    scenario = tmp_path / "asleep.toml"
+    scenario.write_text(
+        'clients = 20\n[[service]]\nname = "late"\npreset = "sleeper"\ndomains = 1\n'
+    )
+    options = LabOptions(
+        speed=60, duration_s=7, people=False,
+        takedowns=(("agent", 0, None), ("delegation", 0.5, "late-1-1")),
+    )  # fmt: skip
+    enclosure = Enclosure(
+        "lab_inside:run_with_little_patience",
+        {"scenario": str(scenario), "options": asdict(options), "runtime": RUNTIME,
+         "out": str(tmp_path)},
+        watch=True,
+    )  # fmt: skip
+    summary = enclosure.wait(60)
+    assert summary["seconds"] >= 7
+    failed, cut = sorted(summary["takedowns"], key=lambda one: one["at_s"])
+    assert cut["failed"] == "the lab ended before it was measured"
+    assert "nothing that is up for the take-down agent in" in failed["failed"]
+    events = [json.loads(line) for line in (tmp_path / "truth.ndjson").read_text().splitlines()]
+    told = {one["event"]: one for one in events if one["event"].startswith("takedown")}
+    assert told["takedown"]["what"] == "delegation"
+    assert told["takedown_failed"]["failed"] == failed["failed"]
 
 
 # Ends.
@@ -454,7 +533,7 @@ def command_line_lab(scenario: str, tmp_path: Path) -> Iterator[tuple[subprocess
     """`unflux lab run` in a process of its own, and the lab's runtime directory."""
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "unflux", "lab", "run", scenario, "--out", str(out)],
+        [sys.executable, "-m", "unflux", "lab", "run", scenario, "--out", str(out), "--json"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert until(lambda: runtime_of(out) is not None, 60)
@@ -477,11 +556,14 @@ def test_whatever_ends_the_command_ends_the_lab(
     process, directory = command_line_lab
     assert len(processes_of(directory)) >= 2  # the enclosure, unbound
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    told, errors = process.communicate(timeout=60)
     assert until(lambda: not processes_of(directory) and not directory.exists())
     assert "Traceback" not in errors
     if number != signal.SIGKILL:
         assert process.returncode == 0, errors
+        summary = json.loads(told)  # what it did until then is not lost
+        assert summary["seconds"] > 0 and summary["agents_up"] > 0
+        assert summary["capture"]["packets"]["upstream"] >= 0
 
 
 @needs_lab
@@ -513,6 +595,26 @@ def test_the_death_of_the_namespaces_init_ends_everything(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1 and "ended without a word" in errors
     assert until(lambda: not processes_of(directory) and not directory.exists())
+
+
+@needs_lab
+def test_a_walk_that_is_killed_leaves_no_capture_behind() -> None:
+    # Not pytest's own directory: the path of a unix socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "unflux", "lab", "walk", "single"],
+            cwd=ROOT, env={**os.environ, "TMPDIR": folder},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert until(lambda: any(Path(folder).rglob("all.pcap")))
+        process.kill()
+        process.wait()
+        assert until(lambda: not [one for one in Path(folder).rglob("*") if not is_base(one)])
+
+
+def is_base(path: Path) -> bool:
+    """The directory that all labs of a user have in common."""
+    return path.name == f"unflux-lab-{os.geteuid()}"
 
 
 # Outside.
@@ -555,10 +657,65 @@ def test_ttls_are_divided_and_never_become_zero_by_it() -> None:
         (["run", "walk", "--for", "soon"], 2, "a duration is like"),
         (["run", "walk", "--takedown", "agent"], 2, "agent@30s"),
         (["run", "walk", "--speed", "0"], 2, "--speed"),
+        (["run", "walk", "--for", "0s"], 2, "more than 0 s"),
+        (["run", "walk", "--takedown", "nope@2s"], 2, "no take-down 'nope'; known ones: agent,"),
+        (["run", "walk", "--takedown", "agent@2s:nonet"], 2, "no flux network nonet; known ones:"),
+        (["run", "walk", "--takedown", "agent-dns@2s"], 2, "it is single flux"),
+        (["run", "walk", "--for", "9s", "--takedown", "agent@9s"], 2, "would never be"),
+        (["run", "walk", "--agent", "notanip"], 2, "an agent is an address of the lab"),
+        (["run", "walk", "--agent", "../../x"], 2, "an agent is an address of the lab"),
+        (["run", "walk", "--agent", "9.9.9.9"], 2, "an agent is an address of the lab"),
         (["takedown", "agent", "--lab", "/nowhere"], 1, "does not answer"),
     ],
 )
-def test_bad_calls_say_what_to_do(arguments: list[str], code: int, word: str) -> None:
+def test_bad_calls_say_what_to_do(
+    arguments: list[str], code: int, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unflux.lab.live import doctor
+
+    monkeypatch.setattr(doctor, "require", lambda: None)  # nothing of this starts a lab
     done = CliRunner().invoke(app, ["lab", *arguments])
     assert done.exit_code == code
-    assert word in done.output + done.stderr
+    told = done.output + done.stderr
+    assert word in told and "Traceback" not in told
+
+
+def test_a_request_that_the_labs_end_cuts_off_says_so() -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX) as listener,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        listener.bind(f"{folder}/control.sock")
+        listener.listen()
+        answer = beside.submit(session.ask, Path(folder), {"do": "takedown", "what": "agent"})
+        connection, _ = listener.accept()
+        with connection:
+            assert json.loads(connection.recv(1_000))["what"] == "agent"
+        with pytest.raises(UnfluxError, match="ended before it answered"):
+            answer.result(10)
+
+
+@needs_lab
+def test_a_lab_without_flux_says_that_it_has_none(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "calm.toml"
+    path.write_text('clients = 20\n[[service]]\npreset = "static"\n')
+    done = cli("lab", "run", path, "--for", "0.5s")
+    assert done.returncode == 0 and "no flux network\n" in done.stderr, done.stderr
+
+
+def test_what_a_lab_is_asked_for_is_checked_against_its_scenario(tmp_path: Path) -> None:
+    path = tmp_path / "calm.toml"
+    path.write_text('[[service]]\npreset = "static"\n')
+    with pytest.raises(ValueError, match="no flux network: there is nothing to take down"):
+        Lab(str(path), LabOptions(takedowns=(("agent", 1.0, None),)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    path.write_text('[[service]]\nname = "one"\npreset = "pharma"\nback_ends = 1\n')
+    loaded = scenarios.load(str(path))
+    with pytest.raises(ValueError, match="one-1-1 has only one back end"):
+        schedule.check(loaded, None, [("back-end", 1.0, None)], ())
+    assert set(Takedowns(None, None).kinds) == set(schedule.TAKEDOWNS)
+    first = [("mothership", 1.0, "one-1-1"), ("agent", 2.9, None)]
+    schedule.check(loaded, 7.0, first, ("first", "198.18.0.1", "2001:db8::1"))
+    with pytest.raises(ValueError, match="agent at 3 s would never be"):
+        schedule.check(loaded, 7.0, [("agent", 3.0, None)], ())

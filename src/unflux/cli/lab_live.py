@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,8 +115,8 @@ def run(
 
 def _tell_ready(lab: Any) -> None:
     say = common.errors.print
-    say(f"unflux: the lab runs, resolver {lab.resolver}, networks {', '.join(lab.networks)}",
-        markup=False)  # fmt: skip
+    networks = f"networks {', '.join(lab.networks)}" if lab.networks else "no flux network"
+    say(f"unflux: the lab runs, resolver {lab.resolver}, {networks}", markup=False)
     say(f"unflux: unflux lab inside dig @{lab.resolver} NAME; Ctrl-C stops it", markup=False)
 
 
@@ -129,6 +127,8 @@ def _print_summary(summary: dict[str, Any], out: Path | None) -> None:
     print(f"content came {people.get('content', 0)} times, not {people.get('no_content', 0)}")
     print(f"packets {capture.get('packets')}, dropped by the kernel {capture.get('dropped')}, "
           f"dnstap frames {summary.get('dnstap_frames')}")  # fmt: skip
+    for takedown_told in summary.get("takedowns", ()):
+        _print_takedown(takedown_told)
     print(f"written to {out}" if out else "captures were discarded (--out DIR keeps them)")
 
 
@@ -143,7 +143,7 @@ def walk(
     """Walk through single or double flux, step by step, each with its real packet, and proof."""
     from unflux.lab.live import doctor as examination
     from unflux.lab.live.drawing import render
-    from unflux.lab.live.session import RUNTIME, run_inside
+    from unflux.lab.live.session import OUT, RUNTIME, run_inside
     from unflux.sightings import check_new_directory
 
     if kind not in ("single", "double"):
@@ -153,15 +153,12 @@ def walk(
         if out:
             check_new_directory(out)
             out.mkdir(parents=True, exist_ok=True)
-        directory = out.resolve() if out else Path(tempfile.mkdtemp(prefix="unflux-walk-"))
-        try:
-            told = run_inside(
-                "unflux.lab.live.walk:play",
-                {"kind": kind, "out": str(directory), "runtime": RUNTIME, "seed": seed},
-            )
-        finally:
-            if out is None:
-                shutil.rmtree(directory, ignore_errors=True)
+        told = run_inside(
+            "unflux.lab.live.walk:play",
+            # Without --out it is the lab's own directory, which goes however this ends.
+            {"kind": kind, "out": str(out.resolve()) if out else OUT, "runtime": RUNTIME,
+             "seed": seed},
+        )  # fmt: skip
         if out is None:
             told["capture"] = "the walk's own capture (--out DIR keeps it)"
         print(json.dumps(told, indent=1) if as_json else render(told))
@@ -203,11 +200,20 @@ def takedown(
         if as_json:
             print(json.dumps(told))
             return
-        back = told["back_after_s"]
-        end = "never gone" if back == 0 else f"back after {back} s" if back else "not back"
-        print(f"{told['network']} ({told['name']}): {what} down: {', '.join(told['targets'])}")
-        print(f"failed fetches: before {told['failed_before']:.0%}, "
-              f"after {told['failed_after']:.0%} of {told['probes']}; content {end}")  # fmt: skip
+        _print_takedown(told)
+
+
+def _print_takedown(told: dict[str, Any]) -> None:
+    if "failed" in told:
+        print(f"{told['network'] or 'first network'}: {told['what']} at {told['at_s']:g} s "
+              f"was not measured: {told['failed']}")  # fmt: skip
+        return
+    back = told["back_after_s"]
+    end = "never gone" if back == 0 else f"back after {back} s" if back else "not back"
+    targets = ", ".join(told["targets"])
+    print(f"{told['network']} ({told['name']}): {told['what']} down: {targets}")
+    print(f"failed fetches: before {told['failed_before']:.0%}, "
+          f"after {told['failed_after']:.0%} of {told['probes']}; content {end}")  # fmt: skip
 
 
 def status(lab: Which = None, as_json: common.AsJson = False) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from unflux.errors import UnfluxError
 from unflux.lab import scenarios
-from unflux.lab.live import seal
+from unflux.lab.live import schedule, seal
 from unflux.lab.live.control import Control
 from unflux.lab.live.controller import Controller, Registrar
 from unflux.lab.live.people import People
@@ -29,6 +29,8 @@ from unflux.lab.model import plan
 from unflux.lab.model.plan import text_of
 from unflux.lab.synth.truth import iso, labels
 
+WATCH_S = 10.0
+"""Wall seconds for which a scheduled take-down is watched."""
 MAX_DOWN = 200
 """Hosts that were taken down of which the status tells."""
 
@@ -69,6 +71,8 @@ class _Run:
         )
         self.people = People(self.stage)
         self.takedowns = Takedowns(self.stage, self.tell)
+        self.scheduled: list[dict[str, Any]] = []
+        """Take-downs of the schedule with what they cost, or why they `failed`."""
         self.stop = asyncio.Event()
         self.truth: IO[bytes] = (out / "truth.ndjson").open("wb", buffering=0)
         self.control = Control(
@@ -106,7 +110,7 @@ class _Run:
             await self.stage.stop()
             self.control.close()
             self.truth.close()
-        return self.summary()
+        return {**self.summary(), "takedowns": self.scheduled}
 
     def _actors(self) -> dict[str, Coroutine[Any, Any, None]]:
         actors = self.stage.actors()
@@ -116,15 +120,26 @@ class _Run:
         if self.options["rpz"]:
             actors["policy"] = self.stage.resolver.follow_policy()
         actors["registrar"] = Registrar(self.stage, self.tell).run()
-        if self.options["duration_s"]:
+        if self.options["duration_s"] is not None:
             actors["timer"] = asyncio.sleep(self.options["duration_s"])
         for what, at_s, network_name in self.options["takedowns"]:
             actors[f"take-down of {what} at {at_s:g} s"] = self._later(what, at_s, network_name)
         return actors
 
     async def _later(self, what: str, at_s: float, network: str | None) -> None:
+        """A scheduled take-down; what comes of it is told, and the lab goes on either way."""
+        told: dict[str, Any] = {"what": what, "network": network, "at_s": at_s}
+        self.scheduled.append(told)
+        told["failed"] = "the lab ended before it was measured"
         await asyncio.sleep(at_s)
-        await self.takedowns.measure(what, network, watch_s=10.0)
+        try:
+            measured = await self.takedowns.measure(what, network, watch_s=WATCH_S)
+        except ValueError as error:
+            told["failed"] = str(error)
+            self.tell({"event": "takedown_failed", **told})
+        else:
+            del told["failed"]
+            told.update(measured)
         await asyncio.Event().wait()
 
     def _with_back_ends(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +164,7 @@ class _Run:
         """Addresses that were asked for; "first" is the first listed agent of each network."""
         wanted: list[str] = []
         for one in self.options["agents"]:
-            if one != "first":
+            if one != schedule.FIRST:
                 wanted.append(one)
                 continue
             self.stage.advance()

@@ -160,7 +160,7 @@ class LabOptions:
     """The model's seconds per second of the wall: TTLs and rotations are that much shorter."""
     seed: int = 1
     duration_s: float | None = None
-    """Wall seconds; None: until stopped."""
+    """Wall seconds, more than 0; None: until stopped."""
     dnstap: str | None = None
     """Path of a unix socket that you listen on (such as `unflux watch`); else it is a file."""
     rpz: str | None = None
@@ -193,10 +193,18 @@ class Lab:
 
         Raises
         ------
+        ValueError
+            When the options ask for what the scenario has not, or can never be.
         UnfluxError
             When it does not start, with the reason and a remedy.
         """
-        self.options = options or LabOptions()
+        from unflux.lab import scenarios  # numpy, which who only asks a running lab needs not
+        from unflux.lab.live import schedule
+
+        self.options = how = options or LabOptions()
+        schedule.check(
+            scenarios.load(scenario, seed=how.seed), how.duration_s, how.takedowns, how.agents
+        )
         if out is not None:
             Path(out).mkdir(parents=True, exist_ok=True)
         arguments = {
@@ -297,14 +305,14 @@ class Lab:
         self.ask({"do": "reload_policy"})
 
     def wait(self) -> dict[str, Any]:
-        """Wait for the end (`duration_s`); the summary.
+        """Wait for the end (`duration_s`); the summary. After Ctrl-C, `stop` still gives it.
 
         Raises
         ------
         UnfluxError
             When an actor failed, with its name.
         """
-        self.summary = self.enclosure.wait()
+        self.summary = self.enclosure.result(self.enclosure.process.wait())
         return self.summary or {}
 
     def stop(self) -> dict[str, Any] | None:
@@ -344,6 +352,8 @@ def ask(directory: Path, request: dict[str, Any], timeout_s: float = 10.0) -> di
             told = b""
             while piece := connection.recv(65_536):
                 told += piece
+        if not told:
+            raise Unavailable(f"the lab in {directory} ended before it answered")
         answer: dict[str, Any] = json.loads(told)
     except (OSError, ValueError) as error:
         raise Unavailable(f"the lab in {directory} does not answer: {error}") from None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from unflux.lab.live import schedule
 from unflux.lab.live.controller import Tell
 from unflux.lab.live.roles import Network
 from unflux.lab.live.sockets import number_of
@@ -17,7 +18,6 @@ from unflux.lab.model.plan import CLIENTS_FROM, text_of
 
 PROBE_EVERY_S = 0.1
 PROBE_TIMEOUT_S = 1.0
-BEFORE_S = 4.0
 WINDOW = 10
 """Probes in a row that tell whether the content is there."""
 MAX_WATCH_S = 600.0
@@ -48,20 +48,16 @@ class Takedowns:
             "domain": self._domain,
         }
 
-    def network(self, name: str | None) -> Network:
-        """A network by its name; the first one without.
+    def network(self, what: str, name: str | None) -> Network:
+        """The network that a take-down is for; the first one without a name.
 
         Raises
         ------
         ValueError
-            When there is none of that name.
+            When there is no such network or take-down, or it has nothing of that kind.
         """
-        networks = list(self.stage.roles.networks.values())
-        for one in networks:
-            if name is None or one.name == name:
-                return one
-        known = ", ".join(one.name for one in networks) or "none"
-        raise ValueError(f"there is no flux network {name or ''}; known ones: {known}")
+        known = schedule.choose(schedule.networks_of(self.stage.scenario), what, name)
+        return next(one for one in self.stage.roles.networks.values() if one.name == known)
 
     async def measure(self, what: str, name: str | None, watch_s: float) -> dict[str, Any]:
         """Watch, take down, watch on.
@@ -77,15 +73,13 @@ class Takedowns:
         ValueError
             When there is no such network or take-down, or nothing of it came up in time.
         """
-        if what not in self.kinds:
-            raise ValueError(f"there is no take-down {what!r}; known ones: {', '.join(self.kinds)}")
         if not 1 <= watch_s <= MAX_WATCH_S:
             raise ValueError(f"a take-down is watched for 1 to {MAX_WATCH_S:g} s")
-        network = self.network(name)
+        network = self.network(what, name)
         named = next(one for one in self.stage.world.named if one.service == network.service)
         rdtype = self.stage.world.services[network.service].settings.rdtype
         rdtype = "AAAA" if rdtype == "AAAA" else "A"  # with HTTPS hints come addresses, too
-        before = await self._watch(named.name, rdtype, BEFORE_S)
+        before = await self._watch(named.name, rdtype, schedule.BEFORE_S)
         targets = await self._take(what, network, named.name)
         at_s = time.time()
         event = {"event": "takedown", "network": network.name, "what": what, "targets": targets}
@@ -114,7 +108,9 @@ class Takedowns:
         until = time.time() + PATIENCE_S
         while not (targets := self.kinds[what](network, name)):
             if time.time() > until:
-                raise ValueError(f"{name} named no agent that is up within {PATIENCE_S:g} s")
+                raise ValueError(
+                    f"{name} had nothing that is up for the take-down {what} in {PATIENCE_S:g} s"
+                )
             await asyncio.sleep(PROBE_EVERY_S)
         return targets
 
@@ -159,8 +155,6 @@ class Takedowns:
     def _agent_dns(self, network: Network, name: str) -> list[str]:
         """One agent that is registered as a name server."""
         servers = self._servers(name)
-        if not any(one in self.stage.roles.agents for one in servers):
-            raise ValueError(f"{network.name} has no agents as name servers: it is single flux")
         return self._down([one for one in servers if self.stage.roles.is_agent(one)][:1])
 
     def _name_servers(self, network: Network, name: str) -> list[str]:
@@ -169,10 +163,7 @@ class Takedowns:
 
     def _back_end(self, network: Network, name: str) -> list[str]:
         """One content server behind the controller."""
-        others = [one for one in network.back_ends if one != network.mothership]
-        if not others:
-            raise ValueError(f"{network.name} has only one back end: take down its mothership")
-        return self._down(others[:1])
+        return self._down([one for one in network.back_ends if one != network.mothership][:1])
 
     def _mothership(self, network: Network, name: str) -> list[str]:
         """Controller, authoritative DNS and all back ends."""

@@ -72,6 +72,7 @@ def play(kind: str, out: str, runtime: str, seed: int = 1) -> dict[str, Any]:
 
 
 async def _play(kind: str, out: Path, runtime: Path, seed: int) -> dict[str, Any]:
+    out.mkdir(exist_ok=True)
     options = Options(out=out, runtime=runtime, speed=SPEED, whole=True)
     stage = Stage(scenario(kind, seed), options, suffixes=SEALED_SUFFIXES)
     started_s = time.time()
@@ -92,7 +93,10 @@ async def _play(kind: str, out: Path, runtime: Path, seed: int) -> dict[str, Any
     finally:
         await stage.stop()
     if len(visits) < 2 or not all(one.got.status == 200 for one in visits):
-        raise UnfluxError("the walk did not come through: its capture is kept in " + str(out))
+        raise UnfluxError(
+            "the walk did not come through: a look-up or a page failed (is the machine too busy?); "
+            "with --out DIR the capture is kept that tells which"
+        )
     network = stage.roles.networks[0]
     cast = story.Cast(
         infected=text_of(stage.infected(0)),

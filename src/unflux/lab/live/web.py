@@ -52,7 +52,8 @@ class WebServers:
 
     def __init__(self, roles: Roles) -> None:
         self.roles = roles
-        self.counts = {"served": 0, "relayed": 0, "refused": 0, "failed": 0}
+        self.counts = {"served": 0, "relayed": 0, "refused": 0, "failed": 0, "left": 0}
+        """Requests; `left` by visitors who did not wait for a stream's end, the rest as it says."""
         self.relayed_last: dict[int, str] = {}
         """Where each agent relayed to last: all that it knows of what is behind it. Bound: the
         `MAX_RELAYED` agents that relayed last."""
@@ -112,12 +113,15 @@ class WebServers:
             return web.Response(text=page_of(name, request.path))
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         response.enable_chunked_encoding()
-        await response.prepare(request)
         piece = (PLACEHOLDER * (PIECE_BYTES // len(PLACEHOLDER) + 1))[:PIECE_BYTES].encode()
-        for _ in range(STREAM_PIECES):
-            await response.write(piece)
-            await asyncio.sleep(0.01)
-        await response.write_eof()
+        try:
+            await response.prepare(request)
+            for _ in range(STREAM_PIECES):
+                await response.write(piece)
+                await asyncio.sleep(0.01)
+            await response.write_eof()
+        except ConnectionError:
+            self.counts["left"] += 1
         return response
 
     async def _relay(
