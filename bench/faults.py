@@ -61,6 +61,25 @@ class Outcome:
     figures: dict[str, float] = field(default_factory=dict)
     """What else was measured, by a name that says what it is."""
 
+    def kill(self, run: Run, *, may_end: bool = True) -> int:
+        """Kill a run; how it ended, which is a failure unless it was killed, or was done before."""
+        run.process.kill()
+        ended = run.end()
+        self.kills += ended == -signal.SIGKILL
+        self.finished += ended == 0
+        said = run.said.read_text() if run.said.exists() else ""  # killed before it said anything
+        expected = ended == -signal.SIGKILL or (may_end and ended == 0)
+        if not expected or "Traceback" in said:
+            self.failures.append(said)
+        return ended
+
+    def look(self, parts: Callable[[], int]) -> None:
+        """Read what a killed run left: that it cannot be read is a failure."""
+        try:
+            self.parts_when_killed.append(parts())
+        except Exception as error:
+            self.failures.append(f"after a kill: {error!r}")
+
 
 class Run:
     """The command in a process of its own, forked from one that has imported everything."""
@@ -149,12 +168,7 @@ def _killed(
     )
     # Early ones are likelier: a small part of the time is writing, the rest is judging afterwards.
     time.sleep(working_s * chance.random() ** 3)
-    run.process.kill()
-    ended = run.end()
-    outcome.kills += ended == -signal.SIGKILL
-    outcome.finished += ended == 0
-    if ended not in (0, -signal.SIGKILL):
-        outcome.failures.append(run.said.read_text())
+    ended = outcome.kill(run)
     outcome.parts_when_killed.append(len(Dataset.open(dataset).files))
     if Dataset.is_at(dataset):
         rows(dataset)  # what counts can be read, whatever the moment was

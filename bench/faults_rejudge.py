@@ -8,7 +8,6 @@ findings. Triage has to outlive everything. See `faults.py`.
 from __future__ import annotations
 
 import random
-import signal
 import time
 from pathlib import Path
 
@@ -114,12 +113,7 @@ def _kill(
     """One run with its kill, and what the database holds afterwards."""
     run = judged.run(database, detector)
     time.sleep(chance.uniform(0, judged.takes_s))
-    run.process.kill()
-    ended = run.end()
-    outcome.kills += ended == -signal.SIGKILL
-    outcome.finished += ended == 0
-    if ended not in (0, -signal.SIGKILL):
-        outcome.failures.append(run.said.read_text())
+    ended = outcome.kill(run)
     try:
         _compare(judged, database, outcome, must_be=detector if ended == 0 else None)
         _mark(judged, database)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import socket
 import struct
 import threading
 import time
 from collections import defaultdict
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -92,16 +92,9 @@ def torture(folder: Path, kills: int, seed: int) -> Outcome:
     while outcome.kills < kills:
         run = Run(track, directory, server.port, 600, said=folder / "track.stderr")
         time.sleep(chance.uniform(0, longest_s))
-        run.process.kill()
-        ended = run.end()
+        outcome.kill(run, may_end=False)
         killed_at_s.append(time.monotonic())
-        outcome.kills += ended == -signal.SIGKILL
-        if ended != -signal.SIGKILL or "Traceback" in run.said.read_text():
-            outcome.failures.append(run.said.read_text())
-        try:
-            outcome.parts_when_killed.append(_look(directory))
-        except Exception as error:
-            outcome.failures.append(f"after a kill: {error!r}")
+        outcome.look(partial(_look, directory))
     run = Run(track, directory, server.port, FLOOR_S * 2, said=folder / "last.stderr")
     if run.end() != 0:
         outcome.failures.append(run.said.read_text())

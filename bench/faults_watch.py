@@ -8,7 +8,6 @@ of a watch that nobody disturbed and that got the same answers but the lost ones
 from __future__ import annotations
 
 import random
-import signal
 import socket
 import struct
 import threading
@@ -16,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,18 +141,11 @@ def _life(place: Path, feeder: Feeder, for_s: float, outcome: Outcome) -> Life:
     thread = threading.Thread(target=feeder.feed, args=(socket_path, life, stop))
     thread.start()
     time.sleep(for_s)
-    run.process.kill()
     life.killed_at_s = time.time()
-    ended = run.end()
+    outcome.kill(run, may_end=False)
     stop.set()
     thread.join()
-    outcome.kills += ended == -signal.SIGKILL
-    if ended != -signal.SIGKILL or "Traceback" in run.said.read_text():
-        outcome.failures.append(run.said.read_text())
-    try:
-        outcome.parts_when_killed.append(_look(place))
-    except Exception as error:
-        outcome.failures.append(f"after a kill: {error!r}")
+    outcome.look(partial(_look, place))
     return life
 
 
