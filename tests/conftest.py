@@ -6,9 +6,11 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import dns.flags
 import dns.message
@@ -134,3 +136,22 @@ def flux_answers(n_answers: int, *, k: int = 10, step: int = 7, ttl: int = 300) 
         addresses = [f"198.{18 + host // 256}.{host % 256}.1" for host in hosts]
         answers.append(a_response("flux.test.", ttl, addresses))
     return answers
+
+
+@contextmanager
+def interrupted_after(n_parts: int) -> Iterator[None]:
+    """Taking files into a dataset, a part for each, is interrupted once it has so many parts."""
+    from unflux.sightings import reading
+
+    real, done = reading.reduce, []
+
+    def reduce(paths: list[Path], *arguments: Any, **options: Any) -> Any:
+        if len(done) == n_parts:
+            raise KeyboardInterrupt
+        done.append(paths)
+        return real(paths, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reading, "SAVE_EVERY_BYTES", 1)
+        patched.setattr(reading, "reduce", reduce)
+        yield

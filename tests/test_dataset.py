@@ -11,10 +11,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Cli, a_response, flux_answers, udp_frame, write_pcap
+from conftest import (
+    Cli,
+    a_response,
+    flux_answers,
+    interrupted_after,
+    udp_frame,
+    write_pcap,
+)
 from unflux import sightings
 from unflux.errors import UnfluxError
-from unflux.sightings import Dataset, files, reading
+from unflux.sightings import Dataset, files
 from unflux.sources.base import ReadOptions
 
 START = 1_790_000_000.0
@@ -90,23 +97,10 @@ def test_a_dataset_takes_each_content_once(cli: Cli, logs: Path, tmp_path: Path)
     assert again["findings"][0]["score"] == finding["score"]
 
 
-def test_a_run_that_is_interrupted_leaves_what_was_whole(
-    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reading, "SAVE_EVERY_BYTES", 1)  # a part after each file
-    real, done = reading.reduce, []
-
-    def reduce(paths: list[Path], *arguments: object, **options: object) -> sightings.History:
-        if len(done) == 4:
-            raise KeyboardInterrupt
-        done.append(paths)
-        return real(paths, *arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(reading, "reduce", reduce)
+def test_a_run_that_is_interrupted_leaves_what_was_whole(logs: Path, tmp_path: Path) -> None:
     dataset = Dataset.open(tmp_path / "dataset")
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_after(4), pytest.raises(KeyboardInterrupt):
         sightings.add_to(dataset, [logs], ReadOptions())
-    monkeypatch.setattr(reading, "reduce", real)
     half = Dataset.open(tmp_path / "dataset")
     assert len(half.manifest.inputs) == 4
     whole = sightings.add_to(half, [logs], ReadOptions())

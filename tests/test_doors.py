@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from conftest import Cli, flux_answers, udp_frame, write_pcap
+from conftest import Cli, flux_answers, interrupted_after, udp_frame, write_pcap
 from unflux import pipeline, sightings, sources
 from unflux.cli import app
 from unflux.errors import plain_error
@@ -163,26 +163,16 @@ def test_progress_of_a_dataset_runs_once_from_none_to_all(
 
 
 def test_a_scan_that_is_stopped_says_what_it_kept(
-    run: Callable[..., Result], logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Result], logs: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(reading, "SAVE_EVERY_BYTES", 1)  # a part after each file
-    real, done = reading.reduce, []
-
-    def reduce(paths: list[Path], *arguments: object, **options: object) -> sightings.History:
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        done.append(paths)
-        return real(paths, *arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(reading, "reduce", reduce)
     dataset = tmp_path / "dataset"
-    stopped = run("scan", logs, "--save", dataset)
+    with interrupted_after(2):
+        stopped = run("scan", logs, "--save", dataset)
     assert stopped.exit_code == 130
     assert stopped.stderr == (
         f"unflux: stopped; {dataset} holds 2 files so far, each whole; the same command goes on "
         "from there\n"
     )
-    monkeypatch.setattr(reading, "reduce", real)
     assert "taken in before: 2 files, not read again" in run("scan", logs, "--save", dataset).stdout
 
 
