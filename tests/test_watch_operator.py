@@ -136,9 +136,9 @@ def test_a_log_that_gives_nothing_is_told(
 
 def test_a_zone_that_is_written_again_is_told(make: Make, tmp_path: Path) -> None:  # noqa: F811
     watch = make()
-    watch.zone_fails = True
+    watch.publisher.fails = True
     watch._publish(force=True)
-    assert watch.zone_fails is False
+    assert watch.publisher.fails is False
     assert f" rpz_written file={tmp_path}/zone\n" in said(watch)
 
 

@@ -83,8 +83,6 @@ class Watch:
         self.verdicts: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.evicted: Counter[str] = Counter()
-        self.zone_fails = False
-        """The last try to write the policy zone failed."""
         self.flux: dict[str, str] = {}
         """Names judged flux, and their verdicts; at `MAX_FLUX_NAMES` the first ones go, counted."""
         self.window = Window()
@@ -392,12 +390,7 @@ class Watch:
             self.blocklist.add_extra(finding, rpz.NSDNAME, found, now_us)
 
     def _publish(self, *, force: bool = False) -> None:
-        n_published, n_failed = self.publisher.n_published, self.publisher.n_failed
         self.publisher.publish(self.blocklist, self.clock.now_us(), force=force)
-        if (self.publisher.n_published, self.publisher.n_failed) != (n_published, n_failed):
-            failed_before, self.zone_fails = self.zone_fails, self.publisher.n_failed > n_failed
-            if failed_before and not self.zone_fails:
-                self.log.say("rpz_written", file=self.config.rpz)
 
     def _save_blocks(self) -> None:
         if self.saver is not None:
@@ -479,7 +472,7 @@ class Watch:
         waits_for = []
         if not self.healthy()["ok"]:
             waits_for.append(f"no round was done for {STALLED_S:.0f} s")
-        if self.zone_fails:
+        if self.publisher.fails:
             waits_for.append(f"the policy zone {self.config.rpz} cannot be written")
         if self.saver is not None and not self.saver.is_saved:
             waits_for.append(f"blocks cannot be saved in {self.config.state}")

@@ -32,6 +32,8 @@ class Publisher:
         self.changed = False
         self.serial: int | None = None
         self.n_published = self.n_failed = 0
+        self.fails = False
+        """The last try to write the file failed."""
         self._published_at = self._failed_at = -RENEWAL_S
         self._triggers: set[tuple[str, str]] | None = None
 
@@ -85,14 +87,16 @@ class Publisher:
                 self._write(self.file, entries, list(blocklist.blocks.values()), serial, now_us)
         except OSError as error:
             self.n_failed += 1
-            self._failed_at = now
+            self.fails, self._failed_at = True, now
             self.log.trouble(
                 "rpz_not_written",
                 f"{self.file}: {error.strerror or error}; the old zone stays",
                 n=self.n_failed,
             )
             return
-        self.changed = False
+        if self.fails:
+            self.log.say("rpz_written", file=self.file)
+        self.fails = self.changed = False
         self._published_at, self._triggers = now, set(blocklist.blocks)
         self.n_published += 1
 
