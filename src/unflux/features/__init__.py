@@ -83,6 +83,7 @@ def compute_windows(history: History, enrichment: Enrichment, *, threads: int = 
     Columns `window` (``all`` or one of `windows.WINDOWS_S`) and `level` come first.
     """
     parts = []
+    history = history.canonical(threads)  # once: its windows are in order, too
     whole = {"all": history} | {
         name: windows.last(history, window_s) for name, window_s in windows.WINDOWS_S.items()
     }
