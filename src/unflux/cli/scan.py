@@ -14,6 +14,7 @@ from unflux import pipeline, sightings, sources
 from unflux.cli import common
 from unflux.pipeline import LISTED_SCORE, Scan, ScanOptions
 from unflux.share import files, json, table
+from unflux.share.text import counted
 
 TABLE_WIDTH = 140
 """Columns of the table where standard output is no terminal."""
@@ -114,7 +115,7 @@ def _kept(save: Path | None) -> str:
         n_files = len(sightings.Dataset.open(save).manifest.inputs)
     if not n_files:
         return "nothing was written"
-    held = table.number_of_files(n_files)
+    held = counted(n_files, "file")
     return f"{save} holds {held} so far, each whole; the same command goes on from there"
 
 

@@ -13,7 +13,7 @@ from unflux.errors import UnfluxError
 from unflux.networks.model import Growth, Lifetime, Network, NetworkAgent, NetworkName, Networks
 from unflux.networks.size import Size
 from unflux.share.table import STYLES
-from unflux.share.text import visible
+from unflux.share.text import counted, visible
 
 MAX_LISTED = 12
 """Names, addresses, delegations and so on that are shown; all are in --json."""
@@ -46,7 +46,7 @@ def show(one: Network, console: Console) -> None:
     """Everything of a network, then its first names and addresses."""
     head = Text(f"{one.id} ")
     head.append(one.kind, STYLES[one.kind])
-    head.append(f": {_n(len(one.names), 'name')}, {_n(len(one.agents), 'address')}")
+    head.append(f": {counted(len(one.names), 'name')}, {counted(len(one.agents), 'address')}")
     console.print(head, highlight=False)
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(no_wrap=True, style="bold")
@@ -68,18 +68,19 @@ def _facts(one: Network) -> Iterator[tuple[str, str]]:
     yield (
         "layers",
         "; ".join(
-            f"{part.layer}: {_n(part.n_addresses, 'address')}, {_n(part.n_groups, 'group')}"
+            f"{part.layer}: {counted(part.n_addresses, 'address')}, "
+            f"{counted(part.n_groups, 'group')}"
             for part in one.layers
         ),
     )
     if len(one.sub_networks) > 1:
         for number, sub in enumerate(one.sub_networks[:MAX_LISTED], 1):
-            size = f", {_estimate(sub.size)} at a time" if sub.size.estimate is not None else ""
+            size = f", {estimate_text(sub.size)} at a time" if sub.size.estimate is not None else ""
             yield (
                 f"sub-network {number}",
                 (
-                    f"{_n(len(sub.names), 'name')} ({sub.names[0]} …), "
-                    f"{_n(sub.n_agents, 'address')}{size}"
+                    f"{counted(len(sub.names), 'name')} ({sub.names[0]} …), "
+                    f"{counted(sub.n_agents, 'address')}{size}"
                 ),
             )
     yield "origin ASes", _counts(one.asns)
@@ -90,7 +91,10 @@ def _facts(one: Network) -> Iterator[tuple[str, str]]:
     for other in one.overlaps[:MAX_LISTED]:
         yield (
             "shared with",
-            (f"{other.network}: {_n(other.n_common, 'address')}, {other.share:.0%} of its own"),
+            (
+                f"{other.network}: {counted(other.n_common, 'address')}, "
+                f"{other.share:.0%} of its own"
+            ),
         )
     for event in one.history:
         yield "history", event
@@ -100,7 +104,7 @@ def _size(size: Size) -> Iterator[tuple[str, str]]:
     if size.estimate is None:
         yield "size at a time", f"not known: {size.note}"
         return
-    yield "size at a time", f"{_estimate(size)} in {size.window_h:g} h: {size.note}"
+    yield "size at a time", f"{estimate_text(size)} in {size.window_h:g} h: {size.note}"
     told = [each.estimate for each in size.series if each.estimate is not None]
     if len(told) > 1:
         yield "… over time", f"{bars(told)} {min(told):.0f} to {max(told):.0f}"
@@ -132,10 +136,14 @@ def lifetime_text(life: Lifetime) -> str:
 def _delegations(one: Network) -> Iterator[tuple[str, str]]:
     found = one.delegations
     suffixes = ", ".join(f"{n} under {suffix}" for suffix, n in found.by_public_suffix.items())
-    glue = f", {_n(found.glue_addresses, 'address')} of name servers" * bool(found.glue_addresses)
+    n_glue = found.glue_addresses
+    glue = f", {counted(n_glue, 'address')} of name servers" if n_glue else ""
     yield (
         "delegations",
-        (f"{_n(found.zones, 'zone')} ({suffixes}), {_n(found.ns_changes, 'change')} of NS{glue}"),
+        (
+            f"{counted(found.zones, 'zone')} ({suffixes}), "
+            f"{counted(found.ns_changes, 'change')} of NS{glue}"
+        ),
     )
     for change in found.changes[-3:]:
         yield (
@@ -204,7 +212,8 @@ def period(seconds: float | None) -> str:
     return f"{seconds / size:.3g} {unit}"
 
 
-def _estimate(size: Size) -> str:
+def estimate_text(size: Size) -> str:
+    """``81 (78-90)``."""
     return f"{size.estimate:.0f} ({size.low:.0f}-{size.high:.0f})"
 
 
@@ -215,11 +224,6 @@ def _counts(counts: dict[str, int]) -> str:
 def _some(texts: Sequence[str], at_most: int = MAX_LISTED) -> str:
     rest = f" … and {len(texts) - at_most} more" if len(texts) > at_most else ""
     return (", ".join(texts[:at_most]) or "none") + rest
-
-
-def _n(count: int, what: str) -> str:
-    plural = "es" if what.endswith("s") else "s"
-    return f"{count} {what}{'' if count == 1 else plural}"
 
 
 def _time(text: str | None) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from unflux.networks.model import Network, Networks
 from unflux.networks.size import Size
-from unflux.share.network_detail import period
+from unflux.share.network_detail import estimate_text, period
 from unflux.share.table import STYLES, summary_lines
 from unflux.share.text import visible
 
@@ -67,7 +67,7 @@ def size_text(size: Size) -> str:
     """``81 (78-90) in 1 h``, or a question mark."""
     if size.estimate is None:
         return "?"
-    return f"{size.estimate:.0f} ({size.low:.0f}-{size.high:.0f}) in {size.window_h:g} h"
+    return f"{estimate_text(size)} in {size.window_h:g} h"
 
 
 def _headline(found: Networks) -> str:

@@ -16,7 +16,7 @@ from unflux.detect import Finding
 from unflux.detect.base import Agent, Reason
 from unflux.pipeline import Scan
 from unflux.share.json import SEVERITY
-from unflux.share.text import visible
+from unflux.share.text import counted, visible
 
 STYLES = {
     "single_flux": "bold red",
@@ -148,11 +148,11 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
             lines.append(f"{title}: {inner}")
     known = sum(entry["known"] for entry in summary["inputs"])
     if known:
-        lines.append(f"taken in before: {number_of_files(known)}, not read again")
+        lines.append(f"taken in before: {counted(known, 'file')}, not read again")
     notes = Counter(entry["note"] for entry in summary["inputs"] if entry["note"])
-    lines += [f"note on {number_of_files(n)}: {note}" for note, n in notes.items()]
+    lines += [f"note on {counted(n, 'file')}: {note}" for note, n in notes.items()]
     if summary["passed_over"]:
-        n_passed_over = number_of_files(len(summary["passed_over"]))
+        n_passed_over = counted(len(summary["passed_over"]), "file")
         lines.append(f"in no known format: {n_passed_over}, passed over")
     for entry in summary["inputs"]:
         places = ", ".join(
@@ -162,14 +162,6 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
             lines.append(f"{entry['path']}: {places}")
     lines += [f"cannot see: {spot}" for spot in summary["blind_spots"]]
     return lines + [f"warning: {warning}" for warning in summary["warnings"]]
-
-
-def number_of_files(n: int) -> str:
-    """
-    >>> number_of_files(1), number_of_files(2)
-    ('1 file', '2 files')
-    """
-    return f"{n} file" if n == 1 else f"{n} files"
 
 
 def show_finding(finding: Finding, features: dict[str, Any], console: Console) -> None:

@@ -34,6 +34,16 @@ def _shown(character: str) -> str:
     )
 
 
+def counted(n: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "file"), counted(2, "file"), counted(0, "address")
+    ('1 file', '2 files', '0 addresses')
+    """
+    plural = "es" if what.endswith("s") else "s"
+    return f"{n} {what}{'' if n == 1 else plural}"
+
+
 def markup(text: object) -> str:
     """Any value as HTML or SVG text, also inside a quoted attribute."""
     return html.escape(visible(str(text)), quote=True)

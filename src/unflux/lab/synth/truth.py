@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ def labels(scenario: Scenario, world: World) -> dict[str, Any]:
 
 def iso(time_s: float) -> str:
     """A time for people, to the millisecond."""
-    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return isos([time_s])[0]
 
 
 def isos(times_s: Sequence[float]) -> list[str]:
