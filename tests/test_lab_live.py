@@ -443,7 +443,8 @@ def test_content_is_gone_while_most_of_ten_probes_fail() -> None:
 @needs_lab
 def test_fixed_name_servers_end_single_flux_but_not_double(scenario: str) -> None:
     with Lab(scenario, LabOptions(speed=60, people=False)) as lab:
-        assert lab.takedown("agent", "web-1-1", 2)["failed_after"] < 0.5
+        # Not of the network that is measured next: its answers name that agent for a while.
+        assert lab.takedown("agent", "bots-2-1", 2)["failed_after"] < 0.5
         with pytest.raises(UnfluxError, match="single flux"):
             lab.takedown("agent-dns", "web-1-1", 1)
         with pytest.raises(UnfluxError, match="no take-down 'moon'"):
