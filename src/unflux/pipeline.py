@@ -23,6 +23,7 @@ from unflux.features import windows
 from unflux.sightings import Dataset, History, OnProgress
 from unflux.sources.base import ReadOptions
 from unflux.spark import SparkOptions
+from unflux.times import iso
 
 NO_ACTIVITY = (
     "The input has no activity: answers per response, failures and clients are unknown, so no "
@@ -271,14 +272,6 @@ def bare(name: str | None) -> str | None:
 def absolute(name: str) -> str:
     """The inverse of `bare`."""
     return name if name == "." else name + "."
-
-
-def iso(time_us: int | None) -> str | None:
-    """Microseconds since the epoch as ISO 8601 in UTC."""
-    if time_us is None:
-        return None
-    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_us % 1_000_000:06}Z"
 
 
 def _faster(one: float | None, other: float | None) -> float | None:

@@ -74,9 +74,9 @@ class Watch:
         self.config, self.log = config, log
         self.config_path, self.said = config_path, dict(said or {})
         self.clock = Clock(config.clock)
-        self.window_s = int(settings.duration_s(config.window, "window"))
-        self.tick_s = settings.duration_s(config.tick, "tick")
-        self.checkpoint_s = settings.duration_s(config.checkpoint, "checkpoint")
+        self.window_s = int(settings.seconds_of(config.window, "window"))
+        self.tick_s = settings.seconds_of(config.tick, "tick")
+        self.checkpoint_s = settings.seconds_of(config.checkpoint, "checkpoint")
         budget = settings.size_bytes(config.memory, "memory")
         self.state_bytes = max(int((budget - BASE_BYTES) * STATE_SHARE), 16 << 20)
         self.books: Counter[str] = Counter()
@@ -123,7 +123,7 @@ class Watch:
         self.allow = self._allowed(config)
         self.state = Path(config.state) if config.state else None
         self._open_state()
-        suppress_s = int(settings.duration_s(config.alert_suppress, "alert_suppress"))
+        suppress_s = int(settings.seconds_of(config.alert_suppress, "alert_suppress"))
         self.outlets: list[Outlet] = [open_outlet(one, self.state) for one in config.alert]
         self._opened += self.outlets
         suppression = alerts.Suppression(suppress_s)
@@ -165,7 +165,7 @@ class Watch:
     def _rules(self) -> BlockRules:
         config = self.config
         return BlockRules(
-            block_for_s=int(settings.duration_s(config.block_for, "block_for")),
+            block_for_s=int(settings.seconds_of(config.block_for, "block_for")),
             min_score=config.block_min_score,
             min_confidence=config.block_min_confidence,
             max_entries=config.block_max,
@@ -451,7 +451,7 @@ class Watch:
             return
         self.config, self.allow = new.config, allow
         self.blocklist.reconfigure(self._rules(), self.allow)
-        suppress_s = settings.duration_s(self.config.alert_suppress, "alert_suppress")
+        suppress_s = settings.seconds_of(self.config.alert_suppress, "alert_suppress")
         self.teller.suppression.suppress_us = int(suppress_s * US)
         self.publisher.reconfigure(self.config, self.allow)
         self._save_blocks()

@@ -9,12 +9,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
 from unflux.features.chao import pool_size
+from unflux.times import iso, iso_of_s, us_of
 from unflux.web.history import Facts
 
 MINUTE_S, HOUR_S = 60, 3600
@@ -65,7 +65,7 @@ def observations(rows: pa.Table) -> dict[str, Seen]:
     columns = ("rdata", "time_first", "time_last", "ttl_max", "vantage", "fresh_minutes", "count")
     whole = zip(*(rows[name].to_pylist() for name in columns), strict=True)
     for address, first, last, ttl, vantage, bits, count in whole:
-        first_us, last_us = _us(first), _us(last)
+        first_us, last_us = us_of(first), us_of(last)
         one = seen.setdefault(address, Seen(first_us, last_us))
         one.first_us, one.last_us = min(one.first_us, first_us), max(one.last_us, last_us)
         one.counts[vantage] += count
@@ -102,8 +102,7 @@ class Bins:
 
     def as_json(self) -> dict[str, Any]:
         """For the page."""
-        start = datetime.fromtimestamp(self.start_s, UTC)
-        return {"start": f"{start:%Y-%m-%dT%H:%M:%SZ}", "size_s": self.size_s, "count": self.count}
+        return {"start": iso_of_s(self.start_s), "size_s": self.size_s, "count": self.count}
 
 
 def bins_for(first_us: int, last_us: int) -> Bins:
@@ -133,8 +132,8 @@ def strip(seen: Mapping[str, Seen], places: Mapping[str, Place], bins: Bins) -> 
                 "origin_asn": asn,
                 "organisation": organisation,
                 "country": country,
-                "first_seen": _iso(one.first_us),
-                "last_seen": _iso(one.last_us),
+                "first_seen": iso(one.first_us),
+                "last_seen": iso(one.last_us),
                 "fresh": one.n,
                 "cells": one.cells(bins),
             }
@@ -151,11 +150,11 @@ def ttl_series(rows: pa.Table) -> list[dict[str, Any]]:
     for bucket, low, high in zip(*whole, strict=True):
         if high is None:
             continue
-        at = _us(bucket)
+        at = us_of(bucket)
         before = by_hour.get(at, (low, high))
         by_hour[at] = (min(before[0], low), max(before[1], high))
     points = [
-        {"time": _iso(at), "min_s": low, "max_s": high}
+        {"time": iso(at), "min_s": low, "max_s": high}
         for at, (low, high) in sorted(by_hour.items())
     ]
     return _thinned(points)
@@ -164,10 +163,10 @@ def ttl_series(rows: pa.Table) -> list[dict[str, Any]]:
 def accumulation(seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
     """Distinct addresses seen up to each time."""
     firsts = sorted(one.first_us for one in seen.values())
-    points = [{"time": _iso(at), "distinct": number} for number, at in enumerate(firsts, 1)]
+    points = [{"time": iso(at), "distinct": number} for number, at in enumerate(firsts, 1)]
     if seen:
         end = max(one.last_us for one in seen.values())
-        points.append({"time": _iso(end), "distinct": len(seen)})
+        points.append({"time": iso(end), "distinct": len(seen)})
     return _thinned(points)
 
 
@@ -216,8 +215,8 @@ def name_servers(facts: Facts) -> list[dict[str, Any]]:
     if facts.ns.num_columns:
         whole = (facts.ns[name].to_pylist() for name in ("rdata", "time_first", "time_last"))
         for host, first, last in zip(*whole, strict=True):
-            span = named.setdefault(host, [_us(first), _us(last)])
-            span[:] = [min(span[0], _us(first)), max(span[1], _us(last))]
+            span = named.setdefault(host, [us_of(first), us_of(last)])
+            span[:] = [min(span[0], us_of(first)), max(span[1], us_of(last))]
     addresses: defaultdict[str, set[str]] = defaultdict(set)
     if facts.ns_addresses.num_columns:
         rows = facts.ns_addresses
@@ -226,8 +225,8 @@ def name_servers(facts: Facts) -> list[dict[str, Any]]:
     return [
         {
             "host": host.removesuffix(".") or ".",
-            "first_seen": _iso(first),
-            "last_seen": _iso(last),
+            "first_seen": iso(first),
+            "last_seen": iso(last),
             "n_addresses": len(addresses[host]),
         }
         for host, (first, last) in sorted(named.items())
@@ -247,12 +246,3 @@ def _thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     step = math.ceil(len(points) / MAX_POINTS) or 1
     kept = points[::step]
     return kept if not points or kept[-1] is points[-1] else [*kept, points[-1]]
-
-
-def _us(moment: datetime) -> int:
-    return int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond
-
-
-def _iso(time_us: int) -> str:
-    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}Z"
