@@ -357,7 +357,10 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
     summary = json.loads(done.stdout)
     assert summary["people"]["content"] > 20 and summary["people"]["polls"] > 5
     assert summary["capture"]["dropped"] == 0
-    assert list((out / "agents").iterdir())
+    views = summary["capture"]["packets"]
+    for path in (out / "agents").iterdir():
+        assert (path.stat().st_size > 24) == (views[f"agents/{path.stem}"] > 0)
+    assert len(views) > 2
     known = json.loads((out / "labels.json").read_text())["names"]
     flux = {name for name, one in known.items() if one["flux"]}
     sure = flux & {name for name, one in known.items() if one["kind"] in ("pharma", "double")}

@@ -112,9 +112,14 @@ def _print_summary(summary: dict[str, Any], out: Path | None) -> None:
     people, capture = summary.get("people", {}), summary.get("capture", {})
     print(f"{summary.get('seconds')} s, {people.get('visits', 0)} visits, "
           f"{people.get('polls', 0)} polls, {people.get('skipped', 0)} skipped")  # fmt: skip
-    print(f"content came {people.get('content', 0)} times, not {people.get('no_content', 0)}")
-    print(f"packets {capture.get('packets')}, dropped by the kernel {capture.get('dropped')}, "
+    came, failed = people.get("content", 0), people.get("no_content", 0)
+    print(f"content came {came} times, failed {failed} times")
+    packets = capture.get("packets", {})
+    told = ", ".join(f"{view} {n}" for view, n in packets.items())
+    print(f"packets: {told or 'not counted'}; dropped by the kernel {capture.get('dropped')}, "
           f"dnstap frames {summary.get('dnstap_frames')}")  # fmt: skip
+    for view in [view for view, n in packets.items() if not n]:
+        print(f"{view}.pcap is empty: no such agent, or nobody asked it")
     for takedown_told in summary.get("takedowns", ()):
         _print_takedown(takedown_told)
     print(f"written to {out}" if out else "captures were discarded (--out DIR keeps them)")
