@@ -305,6 +305,10 @@ def test_a_zone_is_served_though_its_file_cannot_be_written(make: Make, tmp_path
     zone = dns.zone.Zone(watch.config.rpz_origin)
     dns.query.inbound_xfr("127.0.0.1", zone, port=server.port, lifetime=5)
     assert zone.find_rdataset("www.flux.test", "CNAME")
+    serial, n_failed = watch.publisher.serial, watch.publisher.n_failed
+    watch.publisher._failed_at = -1000.0
+    watch.tick()  # the file is tried again; nothing new is served
+    assert watch.publisher.n_failed == n_failed + 1 and watch.publisher.serial == serial
     close(watch)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from unflux.times import now_us
-
 STEP_S = 5.0
 """Smaller corrections (NTP slews) are no steps."""
 
@@ -24,7 +22,7 @@ class Clock:
 
     def now_us(self) -> int:
         """Microseconds since the epoch."""
-        return self.stream_us if self.kind == "stream" else now_us()
+        return self.stream_us if self.kind == "stream" else time.time_ns() // 1000
 
     def step_s(self) -> float:
         """By how much the clock was set since the last call, 0 if it was not."""
