@@ -86,7 +86,7 @@ class Watch:
         self.flux: dict[str, str] = {}
         """Names judged flux, and their verdicts; at `MAX_FLUX_NAMES` the first ones go, counted."""
         self.window = Window()
-        self.size = self.window.size()
+        self.size, self.bounds = self.window.size(), self.window.bounds()
         self.saver: Saver | None = None
         self.connections = Connections() if config.connections else None
         self._stop, self._reload = threading.Event(), threading.Event()
@@ -403,7 +403,7 @@ class Watch:
             now_s = min(now_s, int(self.clock.steady_s))
         if now_us:
             self.window.expire((now_s - self.window_s) // HOUR_S)
-        self.size = self.window.size()
+        self.size, self.bounds = self.window.size(), self.window.bounds()
         if self.size["bytes"] > self.state_bytes:
             gone = self.window.evict(int(self.state_bytes * KEEP_SHARE))
             self.evicted.update(gone)
