@@ -125,7 +125,7 @@ def test_one_answer_says_nothing_of_the_size_of_its_pool() -> None:
 
     def seen(minutes: list[int]) -> portrait.Seen:
         one = portrait.Seen(minutes[0] * 60_000_000, minutes[-1] * 60_000_000)
-        one.sides["upstream"].update(minutes)
+        one.sides["upstream"] = list(minutes)
         one.counts["upstream"] = len(minutes)
         return one
 

@@ -34,10 +34,10 @@ class Seen:
 
     first_us: int
     last_us: int
-    sides: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    sides: dict[str, list[int]] = field(default_factory=dict)
     """Minutes since the epoch at which it was answered afresh, by side of the cache: what both
-    sides saw was one event."""
-    counts: Counter[str] = field(default_factory=Counter)
+    sides saw was one event. A minute is there once for each record and hour that has it."""
+    counts: dict[str, int] = field(default_factory=dict)
     """Fresh observations by side."""
 
     @property
@@ -49,10 +49,7 @@ class Seen:
         """(bin, fresh observations in it), as the side saw it that saw more."""
         most: dict[int, int] = {}
         for minutes in self.sides.values():
-            of_side: Counter[int] = Counter()
-            for minute, n in minutes.items():
-                of_side[bins.of(minute)] += n
-            for place, n in of_side.items():
+            for place, n in Counter(map(bins.of, minutes)).items():
                 most[place] = max(most.get(place, 0), n)
         return sorted(most.items())
 
@@ -62,14 +59,17 @@ def observations(rows: pa.Table) -> dict[str, Seen]:
     seen: dict[str, Seen] = {}
     if not rows.num_columns:
         return seen
-    columns = ("rdata", "time_first", "time_last", "ttl_max", "vantage", "fresh_minutes", "count")
-    whole = zip(*(rows[name].to_pylist() for name in columns), strict=True)
-    for address, first, last, ttl, vantage, bits, count in whole:
-        first_us, last_us = _us(first), _us(last)
-        one = seen.setdefault(address, Seen(first_us, last_us))
+    columns = ("rdata", "ttl_max", "vantage", "fresh_minutes", "count")
+    whole = (rows[name].to_pylist() for name in columns)
+    times = (_us_of(rows[name]) for name in ("time_first", "time_last"))
+    for address, ttl, vantage, bits, count, first_us, last_us in zip(*whole, *times, strict=True):
+        one = seen.get(address)
+        if one is None:
+            one = seen[address] = Seen(first_us, last_us)
         one.first_us, one.last_us = min(one.first_us, first_us), max(one.last_us, last_us)
-        one.counts[vantage] += count
-        one.sides[vantage].update(fresh_minutes(first_us, last_us, ttl or 0, vantage, bits))
+        one.counts[vantage] = one.counts.get(vantage, 0) + count
+        fresh = fresh_minutes(first_us, last_us, ttl or 0, vantage, bits)
+        one.sides.setdefault(vantage, []).extend(fresh)
     return seen
 
 
@@ -147,11 +147,10 @@ def ttl_series(rows: pa.Table) -> list[dict[str, Any]]:
     by_hour: dict[Any, tuple[int, int]] = {}
     if not rows.num_columns:
         return []
-    whole = (rows[name].to_pylist() for name in ("bucket", "ttl_min", "ttl_max"))
-    for bucket, low, high in zip(*whole, strict=True):
+    whole = (rows[name].to_pylist() for name in ("ttl_min", "ttl_max"))
+    for at, low, high in zip(_us_of(rows["bucket"]), *whole, strict=True):
         if high is None:
             continue
-        at = _us(bucket)
         before = by_hour.get(at, (low, high))
         by_hour[at] = (min(before[0], low), max(before[1], high))
     points = [
@@ -214,10 +213,10 @@ def name_servers(facts: Facts) -> list[dict[str, Any]]:
     """Each name server: when the zone named it, and how many addresses it had."""
     named: dict[str, list[int]] = {}
     if facts.ns.num_columns:
-        whole = (facts.ns[name].to_pylist() for name in ("rdata", "time_first", "time_last"))
-        for host, first, last in zip(*whole, strict=True):
-            span = named.setdefault(host, [_us(first), _us(last)])
-            span[:] = [min(span[0], _us(first)), max(span[1], _us(last))]
+        times = (_us_of(facts.ns[name]) for name in ("time_first", "time_last"))
+        for host, first_us, last_us in zip(facts.ns["rdata"].to_pylist(), *times, strict=True):
+            span = named.setdefault(host, [first_us, last_us])
+            span[:] = [min(span[0], first_us), max(span[1], last_us)]
     addresses: defaultdict[str, set[str]] = defaultdict(set)
     if facts.ns_addresses.num_columns:
         rows = facts.ns_addresses
@@ -249,8 +248,10 @@ def _thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept if not points or kept[-1] is points[-1] else [*kept, points[-1]]
 
 
-def _us(moment: datetime) -> int:
-    return int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond
+def _us_of(moments: pa.ChunkedArray) -> list[int]:
+    """Times as microseconds since the epoch; datetimes would take most of the time of a picture."""
+    found: list[int] = moments.cast(pa.int64()).to_pylist()
+    return found
 
 
 def _iso(time_us: int) -> str:
