@@ -204,7 +204,7 @@ def spread(seen: Mapping[str, Seen], places: Mapping[str, Place]) -> dict[str, A
             {"origin_asn": asn, "organisation": organisation, "n": n}
             for (asn, organisation), n in ases[:200]
         ],
-        "n_ases": len(ases),
+        "n_ases": sum(asn is not None for asn, _ in by_asn),
         "countries": [{"country": country, "n": n} for country, n in countries],
     }
 
