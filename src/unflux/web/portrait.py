@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -26,6 +26,7 @@ MAX_STRIP_ROWS = 240
 """Addresses in a strip; those seen most often are kept."""
 MAX_POINTS = 400
 """Points of a curve."""
+Point = TypeVar("Point")
 
 
 @dataclass(slots=True)
@@ -82,10 +83,17 @@ def fresh_minutes(first_us: int, last_us: int, ttl_s: int, vantage: str, bits: i
     first, last = first_us // 60_000_000, last_us // 60_000_000
     if vantage == "history" or not bits:
         return sorted({first, last})
+    marked = [first + (bit - first) % 64 for bit in _bits_of(bits)]
     if vantage == "upstream":
-        return [minute for minute in range(first, last + 1) if bits >> minute % 64 & 1]
-    expired = [minute for minute in range(first, first + 64) if bits >> minute % 64 & 1]
-    return [min(max(minute - ttl_s // MINUTE_S, first), last) for minute in expired]
+        return [minute for minute in marked if minute <= last]
+    return [min(max(minute - ttl_s // MINUTE_S, first), last) for minute in marked]
+
+
+def _bits_of(number: int) -> Iterator[int]:
+    """Places of the bits that are set: few of the 64, so each is found by itself."""
+    while number:
+        yield (number & -number).bit_length() - 1
+        number &= number - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +170,10 @@ def ttl_series(rows: pa.Table) -> list[dict[str, Any]]:
 
 def accumulation(seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
     """Distinct addresses seen up to each time."""
-    firsts = sorted(one.first_us for one in seen.values())
-    points = [{"time": _iso(at), "distinct": number} for number, at in enumerate(firsts, 1)]
+    points = list(enumerate(sorted(one.first_us for one in seen.values()), 1))
     if seen:
-        end = max(one.last_us for one in seen.values())
-        points.append({"time": _iso(end), "distinct": len(seen)})
-    return _thinned(points)
+        points.append((len(seen), max(one.last_us for one in seen.values())))
+    return [{"time": _iso(at), "distinct": number} for number, at in _thinned(points)]
 
 
 def pool_estimate(seen: Mapping[str, Seen]) -> dict[str, Any] | None:
@@ -241,10 +247,10 @@ def span_of(*many: Iterable[Seen]) -> tuple[int, int] | None:
     return min(one.first_us for one in every), max(one.last_us for one in every)
 
 
-def _thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _thinned(points: Sequence[Point]) -> list[Point]:
     """At most about `MAX_POINTS` of them, the last one among them."""
     step = math.ceil(len(points) / MAX_POINTS) or 1
-    kept = points[::step]
+    kept = list(points[::step])
     return kept if not points or kept[-1] is points[-1] else [*kept, points[-1]]
 
 
