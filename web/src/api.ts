@@ -185,6 +185,7 @@ export interface StripRow {
 }
 
 export interface Strip {
+  bins: { start: string; size_s: number; count: number } | null;
   rows: StripRow[];
   n_addresses: number;
 }
@@ -193,7 +194,6 @@ export interface History {
   name: string;
   zone: string | null;
   aliases: string[];
-  bins: { start: string; size_s: number; count: number } | null;
   strip: Strip;
   ns_strip: Strip;
   ttl: { time: string; min_s: number; max_s: number }[];

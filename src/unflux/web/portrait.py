@@ -22,6 +22,8 @@ BIN_SIZES_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200,
                172_800, 604_800)  # fmt: skip
 MAX_BINS = 120
 """Columns of a strip."""
+MAX_WIDER = 2
+"""Times as long as a name's own time the axis is that it shares with its name servers, at most."""
 MAX_STRIP_ROWS = 240
 """Addresses in a strip; those seen most often are kept."""
 MAX_POINTS = 400
@@ -128,7 +130,21 @@ Place = tuple[int | None, str | None, str | None]
 NOWHERE: Place = (None, None, None)
 
 
-def strip(seen: Mapping[str, Seen], places: Mapping[str, Place], bins: Bins) -> dict[str, Any]:
+def bins_of(own: Iterable[Seen], ns: Iterable[Seen]) -> tuple[Bins | None, Bins | None]:
+    """Those of a name's strip and of its name servers': the same where one time suits both.
+
+    Name servers that were seen for months would leave a name that was seen for an hour one column.
+    """
+    mine, below, both = span_of(own), span_of(ns), span_of(own, ns)
+    if mine and both and both[1] - both[0] <= MAX_WIDER * max(mine[1] - mine[0], MINUTE_S * 10**6):
+        shared = bins_for(*both)
+        return shared, shared if below else None
+    return bins_for(*mine) if mine else None, bins_for(*below) if below else None
+
+
+def strip(
+    seen: Mapping[str, Seen], places: Mapping[str, Place], bins: Bins | None
+) -> dict[str, Any]:
     """Which address answered when: a row an address in order of first sight, cells by bin."""
     kept = sorted(seen, key=lambda one: (-seen[one].n, seen[one].first_us, one))[:MAX_STRIP_ROWS]
     rows = []
@@ -144,10 +160,10 @@ def strip(seen: Mapping[str, Seen], places: Mapping[str, Place], bins: Bins) -> 
                 "first_seen": _iso(one.first_us),
                 "last_seen": _iso(one.last_us),
                 "fresh": one.n,
-                "cells": one.cells(bins),
+                "cells": one.cells(bins) if bins else [],
             }
         )
-    return {"rows": rows, "n_addresses": len(seen)}
+    return {"bins": bins.as_json() if bins else None, "rows": rows, "n_addresses": len(seen)}
 
 
 def ttl_series(rows: pa.Table) -> list[dict[str, Any]]:

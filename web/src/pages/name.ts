@@ -137,22 +137,22 @@ function picturesOf(
   const { strip: own, ns_strip: ns } = history;
   const aliases = history.aliases.length
     ? ["It is an alias of ", ...history.aliases.flatMap((one, at) => [at ? ", " : "", nameLink(one, scan)]), "."] : null;
-  if (history.bins && own.rows.length) {
+  if (own.bins && own.rows.length) {
     const hidden = own.n_addresses - own.rows.length;
     out.push(whole(card("Which address answered when",
-      `${plural(own.n_addresses, "address", "addresses")}, a row each in order of first sight; a mark is a fresh answer within ${seconds(history.bins.size_s)}, the colour its origin AS. Rotation climbs like a staircase; a fixed pool fills its rows.`,
+      `${plural(own.n_addresses, "address", "addresses")}, a row each in order of first sight; a mark is a fresh answer within ${seconds(own.bins.size_s)}, the colour its origin AS. Rotation climbs like a staircase; a fixed pool fills its rows.`,
       aliases ? h("p", {}, ...aliases) : null,
-      strip(history, own, "Addresses of the name"),
+      strip(own, "Addresses of the name"),
       hidden > 0 ? h("p", { class: "about" }, `${plural(hidden, "address", "addresses")} that answered least are left out.`) : null,
       addressTable("Addresses as a table", own, finding))));
   } else {
     out.push(whole(card("Which address answered when", null, aliases ? h("p", {}, ...aliases) : null,
       h("p", {}, "No addresses of this name were seen."))));
   }
-  if (history.bins && ns.rows.length) {
+  if (ns.bins && ns.rows.length) {
     out.push(whole(card("Its name servers' addresses",
       `The layer below: ${plural(history.name_servers.length, "name server")} of ${history.zone ?? "its zone"}, ${plural(ns.n_addresses, "address", "addresses")}. In double flux they rotate too.`,
-      strip(history, ns, "Addresses of its name servers"),
+      strip(ns, "Addresses of its name servers"),
       h("details", {}, h("summary", {}, "Name servers as a table"), table("Name servers", ["Host", ["Addresses", "number"], "First named", "Last named"],
         history.name_servers.map((one) => [outside(one.host), count(one.n_addresses), time(one.first_seen), time(one.last_seen)]))),
       addressTable("Addresses as a table", ns, null))));

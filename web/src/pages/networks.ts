@@ -127,7 +127,7 @@ function showOne(
     bars(`Addresses by hour of the day, ${Math.min(...day)} to ${Math.max(...day)}`, day.map((n, hour) => ({ name: `${hour} h`, n: Math.round(n) })), "addresses")));
   const countries = Object.entries(one.countries ?? {}).map(([country, n]) => ({ country: /^[A-Z]{2}$/.test(country) ? country : null, n }));
   const asns = Object.entries(one.asns ?? {}).slice(0, 12).map(([asn, n]) => ({ name: /^\d+$/.test(asn) ? `AS${asn}` : asn, n }));
-  if (asns.length) cards.push(card("Networks of its agents", null, bars(`Addresses by origin AS: ${asns.slice(0, 5).map((as) => `${as.name} ${as.n}`).join(", ")}`, asns, "addresses")));
+  if (asns.length) cards.push(card("Origin ASes", null, bars(`Addresses by origin AS: ${asns.slice(0, 5).map((as) => `${as.name} ${as.n}`).join(", ")}`, asns, "addresses")));
   if (countries.length) cards.push(card("Countries", "Where its addresses are, by the country table.", worldMap(countries, "addresses")));
   cards.push(card("Sub-networks", "Names whose addresses come from one pool.",
     table("Sub-networks", ["", ["Names", "wrap"], ["Agents", "number"], ["At a time", "number"]],
