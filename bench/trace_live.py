@@ -57,7 +57,7 @@ def scenario(list_size: int = 12, visits: int = 600) -> str:
         ("tls", "pharma", "ttl_s = 180\ntls = true\n"),
         ("chain", "rock", "hops = 2\nttl_s = 180\nrotation_s = 180\n"),
         ("tlschain", "rock", "hops = 2\nttl_s = 180\nrotation_s = 180\ntls = true\n"),
-        ("names", "ns_only", "ns_count = 3\n"),
+        ("names", "ns_only", "ns_count = 3\nttl_s = 60\n"),
         ("both", "double", "ns_count = 3\nttl_s = 180\n"),
     ):
         parts.append(

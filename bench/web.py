@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +31,7 @@ HOURS = 48
 PARTS = 2
 START_S = 1_790_000_000 // 86_400 * 86_400
 REPEATS = 7
+CLIENTS, EACH = 50, 20
 
 
 def write_dataset(directory: Path, n_names: int, per_name: int) -> None:
@@ -125,6 +127,40 @@ def measure(base: str) -> None:
             show(f"{kind} of {name}", f"{base}api/v1/{kind}/{name}")
 
 
+def crowd(base: str) -> None:
+    """`CLIENTS` clients at once, each with `EACH` requests of all kinds, one after the other."""
+    asked = [
+        "findings", "findings?q=kind:flux", "findings?q=name7&sort=last", "scans",
+        "names/name50.example50.com", "history/name50.example50.com",
+        "sightings/name7.example7.com", "me",
+    ]  # fmt: skip
+    times: list[float] = []
+    failed: list[str] = []
+
+    def client(number: int) -> None:
+        for turn in range(EACH):
+            url = f"{base}api/v1/{asked[(number + turn) % len(asked)]}"
+            started = time.perf_counter()
+            try:
+                with urllib.request.urlopen(url, timeout=60) as response:  # noqa: S310  ours
+                    response.read()
+            except OSError as error:
+                failed.append(f"{url}: {error}")
+            times.append(1000 * (time.perf_counter() - started))
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(client, range(CLIENTS)))
+    rate = len(times) / (time.perf_counter() - started)
+    what = f"{CLIENTS} clients at once, {len(times)} requests, {rate:.0f} a second"
+    print(
+        f"| {what}: {len(failed)} errors | {statistics.median(times):.0f} | {max(times):.0f} |",
+        flush=True,
+    )
+    for one in failed[:5]:
+        print(one, file=sys.stderr)
+
+
 def browse(base: str) -> None:
     """Time until the table of findings is on the screen, from nothing, where Chromium is there."""
     try:
@@ -177,6 +213,7 @@ def serve(dataset: Path) -> None:
             if re.match("http", base):
                 measure(base)
                 browse(base)
+                crowd(base)
         finally:
             server.terminate()
 

@@ -86,7 +86,8 @@ def test_history_has_the_addresses_of_the_finding(
 ) -> None:
     [one] = [one for one in scanned.findings if one.name == "suse.test"]
     body = client.get(f"{API}/history/suse.test").json()
-    bins, rows = body["bins"], body["strip"]["rows"]
+    bins, rows = body["strip"]["bins"], body["strip"]["rows"]
+    assert body["ns_strip"]["bins"] == bins  # seen for as long
     assert {row["address"] for row in rows} == {agent.address for agent in one.agent_list}
     assert body["strip"]["n_addresses"] == one.n_addresses == body["accumulation"][-1]["distinct"]
     assert bins["count"] <= portrait.MAX_BINS
@@ -120,12 +121,27 @@ def test_names_with_the_same_addresses_are_found_by_an_index_or_else_without(
     assert without.sharing(own, "suse.test.") == found
 
 
+def test_a_name_seen_for_an_hour_is_not_one_column_of_its_name_servers_months() -> None:
+    minute = 29_459_520
+
+    def seen(first: int, last: int) -> list[portrait.Seen]:
+        return [portrait.Seen(first * 60_000_000, last * 60_000_000)]
+
+    own, ns = portrait.bins_of(seen(minute, minute + 60), seen(minute - 400_000, minute - 9_000))
+    assert own is not None
+    assert ns is not None
+    assert own.size_s * own.count <= 2 * 3600 < ns.size_s * ns.count
+    own, ns = portrait.bins_of(seen(minute, minute + 60), seen(minute - 20, minute + 80))
+    assert own == ns
+    assert portrait.bins_of([], []) == (None, None)
+
+
 def test_one_answer_says_nothing_of_the_size_of_its_pool() -> None:
     minute = 29_459_520
 
     def seen(minutes: list[int]) -> portrait.Seen:
         one = portrait.Seen(minutes[0] * 60_000_000, minutes[-1] * 60_000_000)
-        one.sides["upstream"].update(minutes)
+        one.sides["upstream"] = list(minutes)
         one.counts["upstream"] = len(minutes)
         return one
 

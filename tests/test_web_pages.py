@@ -131,6 +131,10 @@ def pages(site: str) -> list[str]:
     scan = httpx.get(f"{site}api/v1/scans").json()["scans"][0]["id"]
     always = ["#/findings", "#/findings?q=kind%3Aflux", "#/name/suse.test", "#/networks", "#/live",
               "#/upload", "#/admin", f"#/scan/{scan}"]  # fmt: skip
+    asked = {"has": "suse.test", "brief": "true"}
+    while (told := httpx.get(f"{site}api/v1/networks", params=asked).json())["state"] == "working":
+        time.sleep(0.1)
+    always.append(f"#/networks/{told['networks'][0]['id']}")
     return [*always, "#/lab"] if me["lab"] else always
 
 
@@ -166,6 +170,7 @@ def test_a_name_is_shown_with_its_reasons_and_pictures(browser: Any, site: str) 
         for title in ("Why", "Which address answered when", "Its name servers' addresses", "Countries",
                       "New addresses over time", "TTL", "Names with the same addresses", "Sightings"):  # fmt: skip
             assert page.get_by_role("heading", name=title, exact=True).count() == 1
+        page.get_by_role("link", name="net-").wait_for()  # the network that it belongs to
         labels = page.locator("[role=img]").evaluate_all("all => all.map(one => one.ariaLabel)")
         assert any("49 addresses" in label for label in labels)
         assert any(label.startswith("World map") for label in labels)
@@ -205,6 +210,16 @@ def test_findings_are_searched_sorted_and_triaged_by_keyboard(browser: Any, site
         with page.expect_download() as download:
             page.get_by_role("button", name="Save").click()
         assert Path(download.value.path()).read_text().startswith("name,verdict")
+        page.get_by_text("csv is saved.").wait_for()
+
+
+def test_a_name_that_is_only_in_an_alert_leads_back_to_it(browser: Any, site: str) -> None:
+    with looking(browser, site, expected="status of 404") as page:
+        visit(page, site, "#/name/c2.elsewhere.test")
+        told = page.get_by_role("alert")
+        assert "c2.elsewhere.test" in told.inner_text()
+        told.get_by_role("link", name="live page").click()
+        page.get_by_role("heading", name="Alerts", exact=True).wait_for()
 
 
 def test_hostile_names_are_text_everywhere(browser: Any, site: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import ipaddress
 import json
 import time
 import zipfile
@@ -52,6 +53,21 @@ def test_networks_are_those_that_the_room_finds(client: TestClient, world: World
     assert found.networks
     members = {frozenset(one["name"] for one in net["names"]) for net in told["networks"]}
     assert members == {frozenset(one.name for one in net.names) for net in found.networks}
+
+
+def test_the_network_of_a_name_or_an_address_is_found(client: TestClient) -> None:
+    known = until_known(lambda: client.get(f"{API}/networks").json())["networks"]
+    whole = next(one for one in known if any(name["name"] == "suse.test" for name in one["names"]))
+    for has in ("SUSE.test.", whole["agents"][0]["address"], whole["id"]):
+        answer = client.get(f"{API}/networks", params={"has": has, "brief": True})
+        ids = [one["id"] for one in answer.json()["networks"]]
+        assert whole["id"] in ids
+    [brief] = client.get(f"{API}/networks?has=suse.test&brief=true").json()["networks"]
+    assert (brief["n_names"], brief["n_agents"]) == (whole["n_names"], whole["n_agents"])
+    assert brief["n_countries"] == len(whole["countries"])
+    assert brief["names"] == whole["names"][:3]
+    assert "agents" not in brief
+    assert client.get(f"{API}/networks?has=no.such.test").json()["networks"] == []
 
 
 def test_a_network_is_cut_where_a_page_could_not_show_it(
@@ -228,6 +244,22 @@ def test_reports_are_made_from_findings_and_sightings(
         zone = one.get(f"{API}/export/rpz", params={"q": "kind:double"}).text
         assert "suse.test.rpz.unflux. 60 IN CNAME ." in zone
         one.app.state.site.store.close()  # type: ignore[attr-defined]
+
+
+def test_an_export_says_what_was_left_out_and_what_may_be_acted_upon(client: TestClient) -> None:
+    asked = {"q": "kind:flux"}
+    bare = client.get(f"{API}/export/suricata-ip", params=asked)
+    assert bare.content == b""
+    assert "agents (name an evidence level" in bare.headers["Unflux-Told"]
+    wanted = client.get(f"{API}/export/suricata-ip", params=asked | {"include_agents": "shared"})
+    assert ipaddress.ip_address(wanted.text.splitlines()[0])
+    told = json.loads(client.get(f"{API}/export/stix", params=asked).headers["Unflux-Told"])
+    assert any("agents are no indicators" in one for one in told)
+    cut = client.get(f"{API}/export/csv", params={"limit": 3})
+    assert cut.text.count("\n") == 1 + 3
+    total = client.get(f"{API}/findings").json()["total"]
+    first = json.loads(cut.headers["Unflux-Told"])[0]
+    assert first == f"cut: the 3 with the highest score of {total} that were found"
 
 
 def test_only_so_many_exports_are_made_at_a_time(client: TestClient) -> None:

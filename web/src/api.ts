@@ -62,7 +62,8 @@ export async function send<T>(method: string, path: string, body?: unknown): Pro
 }
 
 /** A file from the server, saved by the browser: a link alone could not carry the token. */
-export async function download(path: string, fallback: string): Promise<void> {
+/** Saves what is answered; gives the sentences that the server has to say of it. */
+export async function download(path: string, fallback: string): Promise<string[]> {
   const response = await ask(path);
   const said = response.headers.get("Content-Disposition") ?? "";
   const name = /filename="([\w.-]+)"/.exec(said)?.[1] ?? fallback;
@@ -72,6 +73,7 @@ export async function download(path: string, fallback: string): Promise<void> {
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  return JSON.parse(response.headers.get("Unflux-Told") ?? "[]") as string[];
 }
 
 export type State = "new" | "watching" | "confirmed" | "benign";
@@ -183,6 +185,7 @@ export interface StripRow {
 }
 
 export interface Strip {
+  bins: { start: string; size_s: number; count: number } | null;
   rows: StripRow[];
   n_addresses: number;
 }
@@ -191,7 +194,6 @@ export interface History {
   name: string;
   zone: string | null;
   aliases: string[];
-  bins: { start: string; size_s: number; count: number } | null;
   strip: Strip;
   ns_strip: Strip;
   ttl: { time: string; min_s: number; max_s: number }[];

@@ -17,7 +17,7 @@ import type { EChartsCoreOption } from "echarts/core";
 import { h, shown, type Child } from "./dom";
 import { count, seconds, time } from "./format";
 import { onTheme } from "./redraw";
-import type { History, Strip } from "./api";
+import type { Strip } from "./api";
 
 echarts.use([
   BarChart, CustomChart, GraphChart, LineChart, MapChart,
@@ -106,8 +106,8 @@ const TIMES = { day: "{MM}-{dd}", month: "{yyyy}-{MM}" };
 const ROW_HEIGHT = 9;
 
 /** Which address answered when: a row an address, coloured by origin AS; lines from first to last. */
-export function strip(history: History, which: Strip, what: string): HTMLElement {
-  const bins = history.bins!;
+export function strip(which: Strip, what: string): HTMLElement {
+  const bins = which.bins!;
   const start = Date.parse(bins.start);
   const at = (bin: number): number => start + bin * bins.size_s * 1000;
   const byAs = new Map<number | null, number>();

@@ -11,6 +11,9 @@ export function time(iso: string | null | undefined): string {
   return iso ? `${iso.slice(0, 10)} ${iso.slice(11, 16)}` : "–";
 }
 
+/** To the second. */
+export const moment = (iso: string | null | undefined): string => (iso ? `${iso.slice(0, 10)} ${iso.slice(11, 19)}` : "–");
+
 export function seconds(s: number | null | undefined): string {
   if (s === null || s === undefined) return "?";
   if (s < 120) return `${s} s`;

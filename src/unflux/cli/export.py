@@ -14,7 +14,7 @@ from unflux.cli import common
 from unflux.errors import UnfluxError
 from unflux.pipeline import LISTED_SCORE, ScanOptions
 from unflux.share import exports
-from unflux.share.case import AGENT_CHOICES, AGENT_NOTE, NOBODY, Case, ExportOptions, Reporter
+from unflux.share.case import AGENT_CHOICES, NOBODY, Case, ExportOptions, Reporter
 from unflux.share.exports import DirectoryExport, Export, FileExport
 
 FORMATS = "; ".join(f"{one.name}: {one.title}" for one in exports.EXPORTS)
@@ -95,7 +95,7 @@ def export(
         case = Case(scan, options)
         _write(chosen, case, out)
         common.print_errors(scan.history.inputs)
-        for line in told(chosen, case):
+        for line in exports.told(chosen, case):
             common.say(f"unflux: {line}")
     raise typer.Exit(common.exit_code(scan.history.inputs))
 
@@ -124,19 +124,3 @@ def _write(chosen: Export, case: Case, out: Path | None) -> None:
 
 def _write_file(chosen: FileExport, case: Case, out: IO[bytes]) -> None:
     chosen.write(case, out)
-
-
-def told(chosen: Export, case: Case) -> list[str]:
-    """What the user must know about what went out: standard error says it."""
-    n_flux = sum(finding.is_flux for finding in case.findings)
-    lines = [f"{len(case.findings)} findings, {n_flux} of them flux"]
-    if case.n_indicators:
-        lines[0] += f"; {case.n_indicators} names as indicators"
-        if case.options.include_agents == "none":
-            lines.append(f"agents are no indicators. {AGENT_NOTE}")
-        else:
-            lines.append(f"agents are indicators to look for, as you asked. {AGENT_NOTE}")
-    if case.options.reporter == NOBODY and isinstance(chosen, DirectoryExport):
-        lines.append("set --reporter and --contact before you send these")
-    lines += [f"left out: {count} {what}" for what, count in sorted(case.left_out.items()) if count]
-    return lines

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO, ClassVar, Protocol, runtime_checkable
 
 from unflux.share.abuse import AbuseReports
-from unflux.share.case import Case
+from unflux.share.case import AGENT_NOTE, NOBODY, Case
 from unflux.share.cof import Cof
 from unflux.share.csv import CsvAgents, CsvFindings
 from unflux.share.json import EcsLines
@@ -16,7 +16,7 @@ from unflux.share.stix import StixBundle
 from unflux.share.suricata import SuricataAddresses, SuricataNames
 from unflux.share.zeek import ZeekIntel
 
-__all__ = ["EXPORTS", "DirectoryExport", "Export", "FileExport", "by_name"]
+__all__ = ["EXPORTS", "DirectoryExport", "Export", "FileExport", "by_name", "told"]
 
 
 @runtime_checkable
@@ -75,3 +75,19 @@ def by_name(name: str) -> Export:
             return export
     known = ", ".join(export.name for export in EXPORTS)
     raise ValueError(f"there is no export {name!r}; known ones: {known}")
+
+
+def told(chosen: Export, case: Case) -> list[str]:
+    """What the user must know about what went out: standard error and the page say it."""
+    n_flux = sum(finding.is_flux for finding in case.findings)
+    lines = [f"{len(case.findings)} findings, {n_flux} of them flux"]
+    if case.n_indicators:
+        lines[0] += f"; {case.n_indicators} names as indicators"
+        if case.options.include_agents == "none":
+            lines.append(f"agents are no indicators. {AGENT_NOTE}")
+        else:
+            lines.append(f"agents are indicators to look for, as you asked. {AGENT_NOTE}")
+    if case.options.reporter == NOBODY and isinstance(chosen, DirectoryExport):
+        lines.append("set --reporter and --contact before you send these")
+    lines += [f"left out: {count} {what}" for what, count in sorted(case.left_out.items()) if count]
+    return lines

@@ -16,7 +16,9 @@ from unflux.share.table import STYLES
 from unflux.share.text import counted, visible
 
 MAX_LISTED = 12
-"""Names, addresses, delegations and so on that are shown; all are in --json."""
+"""Origin ASes, delegations, sleepers and so on that are shown; all are in --json."""
+MAX_NAMES, MAX_AGENTS = 60, 30
+"""Rows of its names, and of its addresses."""
 BARS = "▁▂▃▄▅▆▇█"
 MAX_BARS = 60
 UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
@@ -93,7 +95,7 @@ def _facts(one: Network) -> Iterator[tuple[str, str]]:
             "shared with",
             (
                 f"{other.network}: {counted(other.n_common, 'address')}, "
-                f"{other.share:.0%} of its own"
+                f"{_share(other.share)} of its own"
             ),
         )
     for event in one.history:
@@ -156,12 +158,12 @@ def _names(names: Sequence[NetworkName]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("name", "verdict", "score", "sub-net", "first seen", "last seen"):
         table.add_column(title, justify="right" if title in ("score", "sub-net") else "left")
-    for one in names[:MAX_LISTED]:
+    for one in names[:MAX_NAMES]:
         table.add_row(
             Text(visible(one.name)), Text(one.verdict, STYLES[one.verdict]), f"{one.score:.2f}",
             str(one.sub_network + 1), _time(one.first_seen), _time(one.last_seen),
         )  # fmt: skip
-    return _with_rest(table, len(names))
+    return _with_rest(table, len(names) - MAX_NAMES)
 
 
 def _agents(agents: Sequence[NetworkAgent]) -> Table:
@@ -170,19 +172,24 @@ def _agents(agents: Sequence[NetworkAgent]) -> Table:
                   "first seen", "last seen"):  # fmt: skip
         table.add_column(title, justify="right" if title in ("names", "answers") else "left")
     most = sorted(agents, key=lambda one: (-one.n_names, -one.count, one.address))
-    for one in most[:MAX_LISTED]:
+    for one in most[:MAX_AGENTS]:
         asn = "" if one.origin_asn is None else f"AS{one.origin_asn} {one.organisation or ''}"
         table.add_row(
             one.address, one.role, one.evidence, str(one.n_names), str(one.count),
             Text(visible(asn.strip())), one.country or "?", _time(one.first_seen),
             _time(one.last_seen),
         )  # fmt: skip
-    return _with_rest(table, len(agents))
+    return _with_rest(table, len(agents) - MAX_AGENTS)
 
 
-def _with_rest(table: Table, n: int) -> Table:
-    if n > MAX_LISTED:
-        table.caption = f"… and {n - MAX_LISTED} more: use --json"
+def _share(share: float) -> str:
+    """A share that is there is never 0%."""
+    return "under 1%" if 0 < share < 0.01 else f"{share:.0%}"
+
+
+def _with_rest(table: Table, n_more: int) -> Table:
+    if n_more > 0:
+        table.caption = f"… and {n_more} more: use --json"
         table.caption_justify = "left"
     return table
 

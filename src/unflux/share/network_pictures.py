@@ -10,6 +10,7 @@ from unflux.networks.model import Network, Networks
 from unflux.share import pictures
 from unflux.share.pictures import NAMED_LEFT, WIDTH, Band, Lane, TimeScale
 from unflux.share.svg import Svg
+from unflux.share.text import counted
 from unflux.sightings import whole_file
 
 MAX_NETWORKS = 200
@@ -17,23 +18,26 @@ MAX_NETWORKS = 200
 HOUR_US = 3_600_000_000
 ROLE_COLOURS = {"web": 2, "dns": 0, "both": 1}
 """Of `svg.SERIES`, by what an address does."""
-RADIUS, MIDDLE = 150, 165
+RADIUS, MIDDLE = 138, 153
 """Of the circle of names, and how far below the upper edge its middle is."""
+MANY_LINKS = 800
+"""Of a graph, beyond which they are drawn fainter: they would hide each other."""
 
 
 def graph(network: Network) -> Svg:
     """Names around, addresses inside near those that have them, coloured by role."""
     data = views.graph(network)
-    left = f", {data.n_left_out} more are not drawn" if data.n_left_out else ""
+    n_names = sum(node.kind == "name" for node in data.nodes)
     label = (
-        f"{network.id}: {len(network.names)} names around, {len(network.agents)} addresses "
-        f"inside{left}"
+        f"{network.id}: {_drawn(n_names, len(network.names), 'name')} around, "
+        f"{_drawn(len(data.nodes) - n_names, len(network.agents), 'address')} inside"
     )
+    link = "faint" if len(data.edges) > MANY_LINKS else "link"
     picture = Svg(WIDTH, 2 * MIDDLE + 26, label)
     places = [(WIDTH / 2 + RADIUS * node.x, MIDDLE + RADIUS * node.y) for node in data.nodes]
     for one, other in data.edges:
         (x1, y1), (x2, y2) = places[one], places[other]
-        picture.path(f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}", "link")
+        picture.path(f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}", link)
     for node, (x, y) in zip(data.nodes, places, strict=True):
         if node.kind != "name":
             said = f"{node.label} {node.kind} {node.note}"
@@ -46,6 +50,11 @@ def graph(network: Network) -> Svg:
                      title=node.label)  # fmt: skip
     _legend(picture, 2 * MIDDLE + 20)
     return picture
+
+
+def _drawn(n: int, of: int, what: str) -> str:
+    """``25 names``, or ``300 of 412 addresses``."""
+    return counted(n, what) if n == of else f"{n} of {counted(of, what)}"
 
 
 def _legend(picture: Svg, y: float) -> None:

@@ -13,7 +13,7 @@ from unflux.networks.model import Network, Networks
 from unflux.networks.size import Size
 from unflux.share.network_detail import estimate_text, period
 from unflux.share.table import STYLES, summary_lines
-from unflux.share.text import visible
+from unflux.share.text import counted, visible
 
 MAX_ROWS = 100
 TITLES = ("names", "seen", "size at a time", "roles", "sub-\nnets", "ASes/\ncountries", "rotation")
@@ -74,8 +74,8 @@ def _headline(found: Networks) -> str:
     names = sum(len(one.names) for one in found.networks)
     agents = len({agent.address for one in found.networks for agent in one.agents})
     return (
-        f"{len(found.networks)} flux networks with {names} names and {agents} addresses "
-        "(addresses, not machines)"
+        f"{counted(len(found.networks), 'flux network')} with {counted(names, 'name')} and "
+        f"{counted(agents, 'address')} (addresses, not machines)"
     )
 
 
@@ -84,15 +84,16 @@ def _notes(found: Networks) -> list[str]:
     for one in found.networks[:MAX_ROWS]:
         lines += [f"{one.id}: {event}" for event in one.history]
         if one.sleepers:
-            lines.append(f"{one.id}: {len(one.sleepers)} names wait on its name servers")
+            waiting = counted(len(one.sleepers), "name")
+            lines.append(f"{one.id}: sleepers on its name servers: {waiting}")
         lines += [
-            f"{one.id}: {overlap.n_common} addresses ({overlap.share:.0%}) are in "
-            f"{overlap.network} too"
+            f"{one.id}: {counted(overlap.n_common, 'address')} ({overlap.share:.0%}) also in "
+            f"{overlap.network}"
             for overlap in one.overlaps[:3]
             if overlap.share >= 0.02
         ]
     if found.unplaced:
-        lines.append(f"{found.unplaced} ambiguous names belong to no network")
+        lines.append(f"in no network: {counted(found.unplaced, 'ambiguous name')}")
     if found.networks:
         lines.append("all that is known of one: --show NETWORK (an id, a name or an address)")
     return lines

@@ -13,6 +13,7 @@ from unflux.share import network_pictures
 from unflux.share.case import AGENT_NOTE
 from unflux.share.html import Html, el, join
 from unflux.share.svg import Svg
+from unflux.share.text import visible
 
 MAX_PICTURED = 12
 """Networks that are drawn, those with most names; the others are in the table."""
@@ -56,7 +57,7 @@ def _found(scan: Scan) -> list[Network] | str:
 def _table(found: list[Network]) -> Html:
     head = el("tr", el("th", "network"), el("th", "kind"),
               *(el("th", says, class_="n") for says in ("names", "addresses seen", "at a time")),
-              el("th", "last seen", class_="wide"))  # fmt: skip
+              el("th", "last seen", class_="wide n"), el("th", "for example", class_="wide"))  # fmt: skip
     rows = [
         el(
             "tr",
@@ -66,6 +67,7 @@ def _table(found: list[Network]) -> Html:
             el("td", len(one.agents), class_="n"),
             el("td", _size(one.size), class_="n"),
             el("td", (one.last_seen or "?")[:16].replace("T", " "), class_="wide n"),
+            el("td", visible(one.names[0].name), class_="wide"),
         )
         for place, one in enumerate(found[:MAX_LISTED])
     ]

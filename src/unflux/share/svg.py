@@ -28,6 +28,7 @@ PAINTS: dict[str, dict[str, object]] = {
     "line": {"stroke": "#c2362b", "stroke-width": 2, "fill": "none", "stroke-linejoin": "round"},
     "thin": {"stroke": "#8d929c", "stroke-width": 1.2, "fill": "none"},
     "link": {"stroke": "#8d929c", "stroke-width": 0.6, "stroke-opacity": 0.45, "fill": "none"},
+    "faint": {"stroke": "#8d929c", "stroke-width": 0.5, "stroke-opacity": 0.16, "fill": "none"},
     "dash": {"stroke": "#5b6270", "stroke-width": 1.2, "stroke-dasharray": "5 4", "fill": "none"},
     "soft": {"fill": "#c2362b", "fill-opacity": 0.18},
     "bar": {"fill": "#4269d0"},

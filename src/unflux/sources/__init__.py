@@ -57,6 +57,8 @@ NOT_READ = {
     b"Rar!\x1a\x07": "this is a rar archive: unpack it first",
 }
 EMPTY_INSIDE = "has nothing in it that can be unpacked: it is empty inside, or cut off"
+NAME_ONE = "; name one with --format if it is"
+"""What a command's user may do about it; who has no `--format` leaves it out."""
 TAR_MAGIC_AT, TAR_MAGIC = 257, b"ustar"
 """An archive would pass for its first member: what is behind that would be lost."""
 PACKED_AS = "gzip, zstd, xz or lz4, of every format but Parquet, which is packed inside"
@@ -120,7 +122,7 @@ def _by_content(head: bytes) -> Source | str:
         if source.sniff(head):
             return source
     known = ", ".join(source.name for source in SOURCES)
-    return f"is in no format that unflux knows ({known}); name one with --format if it is"
+    return f"is in no format that unflux knows ({known}){NAME_ONE}"
 
 
 @contextmanager

@@ -63,8 +63,8 @@ def write(
     reader: Callable[[], HistoryReader],
     options: ScanOptions,
     how: ExportOptions,
-) -> IO[bytes]:
-    """A temporary file with the findings in a format, at its beginning.
+) -> tuple[IO[bytes], list[str]]:
+    """A temporary file with the findings in a format, at its beginning, and what to know of it.
 
     Raises
     ------
@@ -74,6 +74,7 @@ def write(
     if name not in formats():
         raise ValueError(f"there is no export {name!r}; known ones: {', '.join(formats())}")
     out = cast("IO[bytes]", tempfile.TemporaryFile(prefix="unflux-export-"))  # noqa: SIM115
+    told: list[str] = []
     try:
         if name == "ndjson":
             out.writelines(body + b"\n" for body in bodies)
@@ -84,7 +85,7 @@ def write(
             listed = Scan(json.loads(summary), findings, None, None)  # type: ignore[arg-type]
             if name in NEEDS_SIGHTINGS:
                 listed = _with_sightings(listed, reader(), options)
-            _write_shared(name, listed, how, out)
+            told = _write_shared(name, listed, how, out)
     except ModuleNotFoundError as error:
         out.close()
         raise UnfluxError(f"this export needs {error.name}: pip install 'unflux[export]'") from None
@@ -92,7 +93,7 @@ def write(
         out.close()
         raise
     out.seek(0)
-    return out
+    return out, told
 
 
 def _write_object(bodies: Iterator[bytes], summary: str, out: IO[bytes]) -> None:
@@ -103,16 +104,17 @@ def _write_object(bodies: Iterator[bytes], summary: str, out: IO[bytes]) -> None
     out.write(b"]}\n")
 
 
-def _write_shared(name: str, listed: Scan, how: ExportOptions, out: IO[bytes]) -> None:
+def _write_shared(name: str, listed: Scan, how: ExportOptions, out: IO[bytes]) -> list[str]:
     if name == "report":
         report.write_report(listed, out)
-        return
+        return []
     export = exports.by_name(name)
     case = Case(listed, how)
     if isinstance(export, DirectoryExport):
         _write_zip(export, case, out)
     else:
         export.write(case, out)
+    return exports.told(export, case)
 
 
 def _write_zip(export: DirectoryExport, case: Case, out: IO[bytes]) -> None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from unflux.features.chao import pool_size
-from unflux.times import iso, iso_of_s, us_of
+from unflux.times import iso, iso_of_s
 from unflux.web.history import Facts
 
 MINUTE_S, HOUR_S = 60, 3600
@@ -22,10 +22,13 @@ BIN_SIZES_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200,
                172_800, 604_800)  # fmt: skip
 MAX_BINS = 120
 """Columns of a strip."""
+MAX_WIDER = 2
+"""Times as long as a name's own time the axis is that it shares with its name servers, at most."""
 MAX_STRIP_ROWS = 240
 """Addresses in a strip; those seen most often are kept."""
 MAX_POINTS = 400
 """Points of a curve."""
+Point = TypeVar("Point")
 
 
 @dataclass(slots=True)
@@ -34,10 +37,10 @@ class Seen:
 
     first_us: int
     last_us: int
-    sides: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    sides: dict[str, list[int]] = field(default_factory=dict)
     """Minutes since the epoch at which it was answered afresh, by side of the cache: what both
-    sides saw was one event."""
-    counts: Counter[str] = field(default_factory=Counter)
+    sides saw was one event. A minute is there once for each record and hour that has it."""
+    counts: dict[str, int] = field(default_factory=dict)
     """Fresh observations by side."""
 
     @property
@@ -49,10 +52,7 @@ class Seen:
         """(bin, fresh observations in it), as the side saw it that saw more."""
         most: dict[int, int] = {}
         for minutes in self.sides.values():
-            of_side: Counter[int] = Counter()
-            for minute, n in minutes.items():
-                of_side[bins.of(minute)] += n
-            for place, n in of_side.items():
+            for place, n in Counter(map(bins.of, minutes)).items():
                 most[place] = max(most.get(place, 0), n)
         return sorted(most.items())
 
@@ -62,14 +62,17 @@ def observations(rows: pa.Table) -> dict[str, Seen]:
     seen: dict[str, Seen] = {}
     if not rows.num_columns:
         return seen
-    columns = ("rdata", "time_first", "time_last", "ttl_max", "vantage", "fresh_minutes", "count")
-    whole = zip(*(rows[name].to_pylist() for name in columns), strict=True)
-    for address, first, last, ttl, vantage, bits, count in whole:
-        first_us, last_us = us_of(first), us_of(last)
-        one = seen.setdefault(address, Seen(first_us, last_us))
+    columns = ("rdata", "ttl_max", "vantage", "fresh_minutes", "count")
+    whole = (rows[name].to_pylist() for name in columns)
+    times = (_us_of(rows[name]) for name in ("time_first", "time_last"))
+    for address, ttl, vantage, bits, count, first_us, last_us in zip(*whole, *times, strict=True):
+        one = seen.get(address)
+        if one is None:
+            one = seen[address] = Seen(first_us, last_us)
         one.first_us, one.last_us = min(one.first_us, first_us), max(one.last_us, last_us)
-        one.counts[vantage] += count
-        one.sides[vantage].update(fresh_minutes(first_us, last_us, ttl or 0, vantage, bits))
+        one.counts[vantage] = one.counts.get(vantage, 0) + count
+        fresh = fresh_minutes(first_us, last_us, ttl or 0, vantage, bits)
+        one.sides.setdefault(vantage, []).extend(fresh)
     return seen
 
 
@@ -82,10 +85,17 @@ def fresh_minutes(first_us: int, last_us: int, ttl_s: int, vantage: str, bits: i
     first, last = first_us // 60_000_000, last_us // 60_000_000
     if vantage == "history" or not bits:
         return sorted({first, last})
+    marked = [first + (bit - first) % 64 for bit in _bits_of(bits)]
     if vantage == "upstream":
-        return [minute for minute in range(first, last + 1) if bits >> minute % 64 & 1]
-    expired = [minute for minute in range(first, first + 64) if bits >> minute % 64 & 1]
-    return [min(max(minute - ttl_s // MINUTE_S, first), last) for minute in expired]
+        return [minute for minute in marked if minute <= last]
+    return [min(max(minute - ttl_s // MINUTE_S, first), last) for minute in marked]
+
+
+def _bits_of(number: int) -> Iterator[int]:
+    """Places of the bits that are set: few of the 64, so each is found by itself."""
+    while number:
+        yield (number & -number).bit_length() - 1
+        number &= number - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +129,21 @@ Place = tuple[int | None, str | None, str | None]
 NOWHERE: Place = (None, None, None)
 
 
-def strip(seen: Mapping[str, Seen], places: Mapping[str, Place], bins: Bins) -> dict[str, Any]:
+def bins_of(own: Iterable[Seen], ns: Iterable[Seen]) -> tuple[Bins | None, Bins | None]:
+    """Those of a name's strip and of its name servers': the same where one time suits both.
+
+    Name servers that were seen for months would leave a name that was seen for an hour one column.
+    """
+    mine, below, both = span_of(own), span_of(ns), span_of(own, ns)
+    if mine and both and both[1] - both[0] <= MAX_WIDER * max(mine[1] - mine[0], MINUTE_S * 10**6):
+        shared = bins_for(*both)
+        return shared, shared if below else None
+    return bins_for(*mine) if mine else None, bins_for(*below) if below else None
+
+
+def strip(
+    seen: Mapping[str, Seen], places: Mapping[str, Place], bins: Bins | None
+) -> dict[str, Any]:
     """Which address answered when: a row an address in order of first sight, cells by bin."""
     kept = sorted(seen, key=lambda one: (-seen[one].n, seen[one].first_us, one))[:MAX_STRIP_ROWS]
     rows = []
@@ -135,10 +159,10 @@ def strip(seen: Mapping[str, Seen], places: Mapping[str, Place], bins: Bins) -> 
                 "first_seen": iso(one.first_us),
                 "last_seen": iso(one.last_us),
                 "fresh": one.n,
-                "cells": one.cells(bins),
+                "cells": one.cells(bins) if bins else [],
             }
         )
-    return {"rows": rows, "n_addresses": len(seen)}
+    return {"bins": bins.as_json() if bins else None, "rows": rows, "n_addresses": len(seen)}
 
 
 def ttl_series(rows: pa.Table) -> list[dict[str, Any]]:
@@ -146,11 +170,10 @@ def ttl_series(rows: pa.Table) -> list[dict[str, Any]]:
     by_hour: dict[Any, tuple[int, int]] = {}
     if not rows.num_columns:
         return []
-    whole = (rows[name].to_pylist() for name in ("bucket", "ttl_min", "ttl_max"))
-    for bucket, low, high in zip(*whole, strict=True):
+    whole = (rows[name].to_pylist() for name in ("ttl_min", "ttl_max"))
+    for at, low, high in zip(_us_of(rows["bucket"]), *whole, strict=True):
         if high is None:
             continue
-        at = us_of(bucket)
         before = by_hour.get(at, (low, high))
         by_hour[at] = (min(before[0], low), max(before[1], high))
     points = [
@@ -162,12 +185,10 @@ def ttl_series(rows: pa.Table) -> list[dict[str, Any]]:
 
 def accumulation(seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
     """Distinct addresses seen up to each time."""
-    firsts = sorted(one.first_us for one in seen.values())
-    points = [{"time": iso(at), "distinct": number} for number, at in enumerate(firsts, 1)]
+    points = list(enumerate(sorted(one.first_us for one in seen.values()), 1))
     if seen:
-        end = max(one.last_us for one in seen.values())
-        points.append({"time": iso(end), "distinct": len(seen)})
-    return _thinned(points)
+        points.append((len(seen), max(one.last_us for one in seen.values())))
+    return [{"time": iso(at), "distinct": number} for number, at in _thinned(points)]
 
 
 def pool_estimate(seen: Mapping[str, Seen]) -> dict[str, Any] | None:
@@ -204,7 +225,7 @@ def spread(seen: Mapping[str, Seen], places: Mapping[str, Place]) -> dict[str, A
             {"origin_asn": asn, "organisation": organisation, "n": n}
             for (asn, organisation), n in ases[:200]
         ],
-        "n_ases": len(ases),
+        "n_ases": sum(asn is not None for asn, _ in by_asn),
         "countries": [{"country": country, "n": n} for country, n in countries],
     }
 
@@ -213,10 +234,10 @@ def name_servers(facts: Facts) -> list[dict[str, Any]]:
     """Each name server: when the zone named it, and how many addresses it had."""
     named: dict[str, list[int]] = {}
     if facts.ns.num_columns:
-        whole = (facts.ns[name].to_pylist() for name in ("rdata", "time_first", "time_last"))
-        for host, first, last in zip(*whole, strict=True):
-            span = named.setdefault(host, [us_of(first), us_of(last)])
-            span[:] = [min(span[0], us_of(first)), max(span[1], us_of(last))]
+        times = (_us_of(facts.ns[name]) for name in ("time_first", "time_last"))
+        for host, first_us, last_us in zip(facts.ns["rdata"].to_pylist(), *times, strict=True):
+            span = named.setdefault(host, [first_us, last_us])
+            span[:] = [min(span[0], first_us), max(span[1], last_us)]
     addresses: defaultdict[str, set[str]] = defaultdict(set)
     if facts.ns_addresses.num_columns:
         rows = facts.ns_addresses
@@ -241,8 +262,14 @@ def span_of(*many: Iterable[Seen]) -> tuple[int, int] | None:
     return min(one.first_us for one in every), max(one.last_us for one in every)
 
 
-def _thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _thinned(points: Sequence[Point]) -> list[Point]:
     """At most about `MAX_POINTS` of them, the last one among them."""
     step = math.ceil(len(points) / MAX_POINTS) or 1
-    kept = points[::step]
+    kept = list(points[::step])
     return kept if not points or kept[-1] is points[-1] else [*kept, points[-1]]
+
+
+def _us_of(moments: pa.ChunkedArray) -> list[int]:
+    """Times as microseconds since the epoch; datetimes would take most of the time of a picture."""
+    found: list[int] = moments.cast(pa.int64()).to_pylist()
+    return found

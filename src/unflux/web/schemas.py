@@ -148,8 +148,9 @@ class NameHistory(_Model):
     name: str
     zone: str | None
     aliases: list[str]
-    bins: dict[str, Any] | None
-    strip: dict[str, Any] = Field(description="A row an address; cells are [bin, fresh answers].")
+    strip: dict[str, Any] = Field(
+        description="A row an address; cells are [bin, fresh answers], bins begin at `bins.start`."
+    )
     ns_strip: dict[str, Any]
     ttl: list[dict[str, Any]]
     ns_ttl: list[dict[str, Any]]

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from unflux import sightings
+from unflux import sightings, sources
 from unflux.errors import UnfluxError
 from unflux.pipeline import ScanOptions
 from unflux.sources.base import ReadOptions
@@ -54,7 +54,7 @@ def _scan(job: dict[str, Any]) -> int:
     )
     [read] = history.inputs
     if read.books.error is not None and not read.books.decoded:
-        raise UnfluxError(f"this file {read.books.error}")
+        raise UnfluxError(f"this file {read.books.error.removesuffix(sources.NAME_ONE)}")
     if not any(batch.num_rows for batch in history.activity) and not any(
         batch.num_rows for batch in history.sightings
     ):

@@ -2,7 +2,7 @@
 
 import { get, send } from "../api";
 import { card, h, outside, replace, table, whole } from "../dom";
-import { time } from "../format";
+import { moment, time } from "../format";
 import type { Context } from "../main";
 import { alertIn } from "../parts";
 
@@ -18,7 +18,7 @@ export async function show({ main, signal }: Context): Promise<void> {
       h("button", { type: "button", class: "quiet", "aria-label": `Revoke ${one.name}`, onClick: async () => {
         try {
           await send("DELETE", `tokens/${one.id}`);
-          await refresh();
+          await Promise.all([refresh(), readLog()]);
         } catch (error) {
           alertIn(list, error);
         }
@@ -32,16 +32,18 @@ export async function show({ main, signal }: Context): Promise<void> {
       const one = await send<Token & { token: string }>("POST", "tokens", { name: name.value, role: role.value });
       replace(made, `Token of ${one.name}, shown this once: `, h("code", { class: "break" }, one.token));
       form.reset();
-      await refresh();
+      await Promise.all([refresh(), readLog()]);
     } catch (error) {
       alertIn(form, error);
     }
   } }, h("label", { for: "token-name" }, "Name"), name, h("label", { for: "token-role" }, "Role"), h("span", { class: "field" }, role, h("button", { type: "submit" }, "Make a token")));
   const log = h("div", {});
-  const { entries } = await get<{ entries: Entry[] }>("audit?size=200", signal);
-  replace(log, entries.length ? table("Audit log", ["Time", "Who", "From", "What", "On", "Detail"],
-    entries.map((one) => [time(one.at), outside(one.by), outside(one.address), one.action, outside(one.subject, "break"), outside(one.detail, "break")]), "tall") : h("p", {}, "Nothing was done yet."));
-  await refresh();
+  const readLog = async (): Promise<void> => {
+    const { entries } = await get<{ entries: Entry[] }>("audit?size=200", signal);
+    replace(log, entries.length ? table("Audit log", ["Time", "Who", "From", "What", "On", "Detail"],
+      entries.map((one) => [moment(one.at), outside(one.by), outside(one.address), one.action, outside(one.subject, "break"), outside(one.detail, "break")]), "tall") : h("p", {}, "Nothing was done yet."));
+  };
+  await Promise.all([refresh(), readLog()]);
   replace(main, h("div", { class: "title" }, h("h1", {}, "Access")), h("div", { class: "grid" }, card("Tokens", "Each may what the roles before may: read, triage, admin.", list), card("New token", null, form, made),
-    whole(card("Audit log", "The newest first; all of it by the API.", log))));
+    whole(card("Audit log", "The newest 200 first, times in UTC; all of it by the API.", log))));
 }

@@ -56,7 +56,7 @@ export async function show({ me, params, main, signal }: Context): Promise<void>
   } },
     h("label", { for: "q", class: "unseen" }, "Search findings"),
     input, h("button", { type: "submit" }, "Search"));
-  const help = h("details", { class: "help" }, h("summary", {}, "How to search"),
+  const help: HTMLDetailsElement = h("details", { class: "help" }, h("summary", {}, "How to search"),
     h("dl", {}, ...HELP.flatMap(([term, means]) => [h("dt", {}, h("code", {}, term)), h("dd", {}, means)])));
 
   const query = new URLSearchParams({ q, sort, order, page: String(page), size: String(size) });
@@ -70,6 +70,7 @@ export async function show({ me, params, main, signal }: Context): Promise<void>
     if (!(error instanceof ApiError) || ![400, 422].includes(error.status)) throw error;
     says.hidden = false;
     replace(says, error.message);
+    help.open = true;
     replace(main, h("div", { class: "title" }, h("h1", {}, "Findings")), form, says, help);
     input.focus();
     if (error.position !== null) input.setSelectionRange(error.position, input.value.length);
@@ -135,13 +136,15 @@ export async function show({ me, params, main, signal }: Context): Promise<void>
         ? "Nothing is like this. Take a term away, or look at all findings."
         : found.scan === null ? "Nothing was judged yet: upload a capture, or start with a dataset." : "No names were seen.")
     : h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of findings" }, table);
+  const exports = exporter(me.exports, q, scan);
   replace(main,
     h("div", { class: "title" }, h("h1", {}, "Findings"),
       h("p", { class: "about" }, plural(found.total, "name"), found.scan
         ? [" · ", h("a", { href: `#/scan/${found.scan}` }, "what was read, and what could not be seen")] : null),
       picker),
     form, says, chips, help,
-    h("div", { class: "bar" }, bulk, exporter(me.exports, q, scan), pager(found, go)),
+    h("div", { class: "bar" }, bulk, exports.form, pager(found, go)),
+    exports.told,
     result,
     found.pages > 1 ? h("div", { class: "bar" }, pager(found, go)) : null);
   keyboard(input, main, signal);
@@ -163,21 +166,30 @@ function bulkTriage(chosen: () => string[], done: () => void): HTMLElement {
   return bulk;
 }
 
-function exporter(forms: Record<string, string>, q: string, scan: string | null): HTMLElement {
+function exporter(forms: Record<string, string>, q: string, scan: string | null): { form: HTMLElement; told: HTMLElement } {
+  const told = h("p", { class: "told", role: "status" });
+  const button = h("button", { type: "submit", class: "quiet" }, "Save");
   const select = h("select", { id: "export" },
     ...Object.entries(forms).map(([name, title]) => h("option", { value: name, title }, name)));
   const form = h("form", { class: "field", onSubmit: async (event: Event) => {
     event.preventDefault();
-    const query = new URLSearchParams({ q });
+    const query = new URLSearchParams({ q, limit: "1000000" });
     if (scan) query.set("scan", scan);
+    form.querySelector(":scope > .alert")?.remove();
+    button.disabled = true;
+    replace(told, `${select.value} is being made …`);
     try {
-      await download(`export/${select.value}?${query}`, `unflux.${select.value}`);
-      announce("The export is saved");
+      const says = await download(`export/${select.value}?${query}`, `unflux.${select.value}`);
+      replace(told, h("b", {}, `${select.value} is saved. `), says.map((one) => `${one[0].toUpperCase()}${one.slice(1).replace(/\.$/, "")}. `));
     } catch (error) {
+      replace(told);
       alertIn(form, error);
     }
-  } }, h("label", { for: "export" }, "Export all found as"), select, h("button", { type: "submit", class: "quiet" }, "Save"));
-  return form;
+    button.disabled = false;
+  } }, h("label", { for: "export" }, "Export all found as"), select, button);
+  const about = (): void => replace(told, forms[select.value] ?? "");
+  select.addEventListener("change", about);
+  return { form, told };
 }
 
 function pager(found: Findings, go: (change: Record<string, number>) => void): HTMLElement {

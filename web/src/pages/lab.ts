@@ -57,7 +57,8 @@ async function walked(grid: HTMLElement, signal: AbortSignal): Promise<void> {
   const draw = (at: number): void => {
     const step = walk.steps[at];
     buttons.forEach((button, place) => button.setAttribute("aria-pressed", String(place === at)));
-    arrows.replaceChildren(...step.arrows.flatMap((arrow, place) => line(arrow, place, roles)));
+    const past = walk.steps.slice(0, at).flatMap((one) => one.arrows.flatMap((arrow) => line(arrow, null, roles)));
+    arrows.replaceChildren(...past, ...step.arrows.flatMap((arrow, place) => line(arrow, place, roles)));
     replace(said, h("h3", {}, `(${step.step}) ${step.what}`), h("ol", { class: "arrows" }, ...step.arrows.map((arrow) => h("li", {},
       h("b", {}, `${TITLES[roles.get(arrow.from) ?? ""] ?? arrow.from} → ${TITLES[roles.get(arrow.to) ?? ""] ?? arrow.to}`),
       h("span", { class: "tag" }, `packet ${arrow.packet}, ${arrow.ms} ms`), h("code", { class: "break" }, `${arrow.protocol} ${arrow.says}`)))));
@@ -83,7 +84,8 @@ async function walked(grid: HTMLElement, signal: AbortSignal): Promise<void> {
   draw(0);
 }
 
-function line(arrow: Arrow, place: number, roles: Map<string, string>): SVGElement[] {
+/** An arrow and its number; without a place: one of a step before, faint. */
+function line(arrow: Arrow, place: number | null, roles: Map<string, string>): SVGElement[] {
   const from = PLACES[roles.get(arrow.from) ?? ""];
   const to = PLACES[roles.get(arrow.to) ?? ""];
   if (!from || !to) return [];
@@ -93,6 +95,7 @@ function line(arrow: Arrow, place: number, roles: Map<string, string>): SVGEleme
   const edge = Math.min(88 / Math.abs(dx / length || 1e-9), 31 / Math.abs(dy / length || 1e-9));
   const [ux, uy] = [(dx / length) * edge, (dy / length) * edge];
   const [x1, y1, x2, y2] = [from[0] + ux + nx, from[1] + uy + ny, to[0] - ux + nx, to[1] - uy + ny];
+  if (place === null) return [svg("line", { x1, y1, x2, y2, class: "arrow past" })];
   return [
     svg("line", { x1, y1, x2, y2, class: `arrow d${Math.min(place, 5)}`, "marker-end": "url(#head)", pathLength: 1 }),
     svg("text", { x: (x1 + x2) / 2 + nx, y: (y1 + y2) / 2 + ny + 4, class: `order d${Math.min(place, 5)}` }, String(place + 1)),

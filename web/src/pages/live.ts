@@ -3,13 +3,14 @@
 import { failure, get, headers } from "../api";
 import { lines } from "../charts";
 import { card, h, outside, replace, shown, table, type Child } from "../dom";
-import { bytes, count, plural, time, words } from "../format";
+import { bytes, count, moment, plural, time, words } from "../format";
 import type { Context } from "../main";
 import { nameLink, verdict } from "../parts";
 
 type Alert = Record<string, unknown> & { number?: number };
 const KEPT = 300;
 const MINUTES = 60;
+const MAX_ARRIVED = 20_000;
 
 interface Rate { at_s: number; items: number; decoded: number; dropped: number; judged: number }
 interface Blocked { trigger: string; kind: string; name: string; verdict: string; score: number; reason: string; action: string; since: string; until: string }
@@ -19,6 +20,11 @@ interface Watch {
   has_blocks: boolean; n_blocks: number; blocks: Blocked[];
 }
 const WATCH_MS = 4000;
+/** Why flux was not blocked: words of `flux_block.why`. */
+const REFUSED: Record<string, string> = {
+  allowlist: "it is on the allowlist", benign_explanation: "a benign explanation fits", score: "its score is below --block-min-score",
+  confidence: "its confidence is below --block-min-confidence", public_suffix: "it is a public suffix", size: "the block list is full", verdict: "it is not called flux",
+};
 
 export async function show(context: Context): Promise<void> {
   const { main, me, signal } = context;
@@ -81,8 +87,8 @@ function blocked({ has_blocks, n_blocks, blocks }: Watch): Child[] {
   if (!blocks.length) return [h("p", { class: "empty" }, "Nothing is blocked.")];
   return [
     h("p", { class: "about" }, `${plural(n_blocks, "entry", "entries")}; an entry ends by itself when the name is not seen rotating again. Times are UTC.`),
-    table("Blocked", ["What", "Action", "Until", "Since", "Verdict", ["Why", "wrap"]], blocks.map((one) => [
-      [one.kind === "qname" ? nameLink(one.trigger) : outside(one.trigger), one.kind === "qname" ? null : h("span", { class: "tag" }, one.kind)],
+    table("Blocked", ["What", "Action", "Until", ["Since", "wide"], ["Verdict", "wide"], ["Why", "wrap wide"]], blocks.map((one) => [
+      [one.kind === "qname" ? nameLink(one.trigger) : outside(one.trigger), one.kind === "qname" ? null : h("span", { class: "tag" }, one.kind), h("span", { class: "narrow-only" }, verdict(one.verdict))],
       one.action === "monitor" ? "monitor (only told)" : words(one.action), time(one.until), time(one.since), verdict(one.verdict), outside(one.reason)]), "tall"),
   ];
 }
@@ -92,21 +98,21 @@ async function alerted(grid: HTMLElement, state: HTMLElement, signal: AbortSigna
   const alerts: Alert[] = [...first.alerts];
   const arrived: number[] = [];
   const list = h("ol", { class: "alerts", reversed: true, "aria-live": "polite" });
+  for (const alert of alerts) arrived.push(timeOf(alert));
   const rates = h("div", {});
   const total = h("dd", {}, count(first.number));
   grid.append(
-      card("Alerts a minute", "Since this page is open.", rates,
+      card("Alerts a minute", "Over the last hour.", rates,
         h("dl", { class: "facts" }, h("dt", {}, "Alerts so far"), total, h("dt", {}, "Lines that are no alert"), h("dd", {}, count(first.malformed)))),
-      whole(card("Alerts", null, list)));
+      whole(card("Alerts", "As the watch tells them; times are UTC. What the dataset knows of a name may be older.", list)));
   for (const alert of [...alerts].reverse()) list.prepend(item(alert));
   if (!alerts.length) list.append(h("li", { class: "empty" }, "None yet: they appear here by themselves."));
-  const opened = Date.now();
   const drawRates = (): void => {
     const now = Date.now();
     const points = Array.from({ length: MINUTES }, (_, at) => {
       const from = now - (MINUTES - at) * 60_000;
       return { time: new Date(from).toISOString(), n: arrived.filter((one) => one >= from && one < from + 60_000).length };
-    }).filter((point, at) => at > MINUTES - 3 || Date.parse(point.time) >= opened - 60_000);
+    });
     replace(rates, lines(`Alerts a minute: ${points.at(-1)?.n ?? 0} in the last one`, points, [{ name: "alerts", of: (point) => point.n, area: true }], { unit: "", height: 140 }));
   };
   drawRates();
@@ -116,7 +122,8 @@ async function alerted(grid: HTMLElement, state: HTMLElement, signal: AbortSigna
     list.querySelector(".empty")?.remove();
     list.prepend(item(alert));
     while (list.children.length > KEPT) list.lastElementChild!.remove();
-    arrived.push(Date.now());
+    arrived.push(timeOf(alert));
+    if (arrived.length > MAX_ARRIVED) arrived.shift();
     replace(total, count(number));
   }, (text) => replace(state, text));
 }
@@ -156,19 +163,28 @@ function item(alert: Alert): HTMLElement {
   const flux = inner(alert, "flux") ?? alert;
   const name = text(flux.name) ?? text(inner(inner(alert, "dns"), "question")?.name);
   const says = text(flux.verdict) ?? text(inner(alert, "rule")?.name) ?? "alert";
-  const at = text(inner(alert, "event")?.created) ?? text(alert["@timestamp"]) ?? text(flux.last_seen);
+  const at = toldAt(alert);
   const block = inner(alert, "flux_block");
   const outcome = text(block?.outcome);
   const until = typeof block?.until_us === "number" ? `until ${time(new Date(block.until_us / 1000).toISOString())}` : null;
+  const refused = outcome === "refused" ? `not blocked: ${REFUSED[text(block?.why) ?? ""] ?? text(block?.why) ?? "?"}` : null;
   const reason = text(inner(alert, "event")?.reason) ?? text(block?.why) ?? text((flux.reasons as { says?: unknown }[] | undefined)?.[0]?.says);
   return h("li", {},
-    h("time", {}, time(at)), name ? nameLink(name) : outside(says),
+    h("time", {}, moment(at)), name ? nameLink(name) : outside(says),
     name ? (/^[a-z_]+$/.test(says) ? verdict(says) : outside(says)) : null,
     typeof flux.score === "number" ? h("span", { class: "tag" }, flux.score.toFixed(2)) : null,
-    [outcome ? words(outcome) : null, text(block?.action), until].map((one) => (one ? h("span", { class: "tag" }, one) : null)),
+    [refused ?? (outcome ? words(outcome) : null), text(block?.action), until].map((one) => (one ? h("span", { class: "tag" }, one) : null)),
     reason ? h("small", {}, outside(reason)) : null,
     h("details", {}, h("summary", {}, "all of it"), h("pre", {}, shown(JSON.stringify(alert, null, 1)))));
 }
+
+/** When the watch told of it. */
+function toldAt(alert: Alert): string | undefined {
+  return text(inner(alert, "event")?.created) ?? text(alert["@timestamp"]) ?? text((inner(alert, "flux") ?? alert).last_seen);
+}
+
+/** In milliseconds; now, where the alert does not say. */
+const timeOf = (alert: Alert): number => Date.parse(toldAt(alert) ?? "") || Date.now();
 
 function inner(from: Record<string, unknown> | undefined, key: string): Record<string, unknown> | undefined {
   const value = from?.[key];

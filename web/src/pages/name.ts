@@ -1,6 +1,6 @@
 // One name: why it was judged so, and everything that was seen of it.
 
-import { download, get, inPath, send, type Finding, type History, type NameInfo, type Note, type Sightings } from "../api";
+import { ApiError, download, get, inPath, send, type Finding, type History, type NameInfo, type Note, type Sightings } from "../api";
 import { bars, lines, strip } from "../charts";
 import { card, h, outside, replace, table, whole, type Child } from "../dom";
 import { count, percent, plural, seconds, time, words } from "../format";
@@ -16,16 +16,27 @@ const CLAIMS: Record<string, string> = {
   insufficient: "not enough was seen to say anything, which is not the same as clean",
 };
 
+/** Of these verdicts are a network's names. */
+const MEMBERS = new Set(["single_flux", "double_flux", "ns_flux", "ambiguous"]);
+interface NetworksOf { state: "working" | "ready" | "unavailable"; message: string | null; networks: { id: string; n_names: number; n_agents: number }[] }
+
 export async function show({ me, params, rest, main, signal }: Context): Promise<void> {
   const scan = params.get("scan");
   const query = scan ? `?scan=${scan}` : "";
   const path = inPath(rest);
-  const info = await get<NameInfo>(`names/${path}${query}`, signal);
+  let info: NameInfo;
+  try {
+    info = await get<NameInfo>(`names/${path}${query}`, signal);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 404) throw error;
+    return unknown(rest, error.message, me.live, query, main);
+  }
   const { finding } = info;
   document.title = `${finding.name} – unflux`;
   const may = me.role !== "read";
   const pictures = h("div", { class: "grid", "aria-busy": "true" }, h("p", { class: "about" }, "Reading the sightings …"));
-  replace(main, head(info, may, query), h("div", { class: "grid" },
+  const network = h("span", { role: "status" });
+  replace(main, head(info, may, query, network), h("div", { class: "grid" },
     why(finding), h("div", { class: "stack" },
       explanations(finding), notes(finding.name, info.notes, may), clients(finding))), pictures);
   const history = await get<History>(`history/${path}${query}`, signal);
@@ -34,9 +45,38 @@ export async function show({ me, params, rest, main, signal }: Context): Promise
   if (signal.aborted) return;
   replace(pictures, ...picturesOf(history, finding, query.slice(1), worldMap), raw);
   pictures.removeAttribute("aria-busy");
+  if (MEMBERS.has(finding.verdict)) await networkOf(finding.name, query, network, signal);
 }
 
-function head({ finding, triage }: NameInfo, may: boolean, query: string): HTMLElement {
+/** Which network it belongs to; asked for last, as it may have to be worked out first. */
+async function networkOf(name: string, query: string, into: HTMLElement, signal: AbortSignal): Promise<void> {
+  const path = `networks?${new URLSearchParams({ has: name, brief: "true" })}${query.replace("?", "&")}`;
+  let answer = await get<NetworksOf>(path, signal);
+  while (answer.state === "working") {
+    replace(into, "Its network is being worked out …");
+    await new Promise((done) => setTimeout(done, 2000));
+    if (signal.aborted) return;
+    answer = await get<NetworksOf>(path, signal);
+  }
+  replace(into, answer.state === "unavailable" ? answer.message : answer.networks.length
+    ? ["Network ", answer.networks.map((one, at) => [at ? ", " : "",
+        h("a", { href: `#/networks/${encodeURIComponent(one.id)}${query}` }, outside(one.id)),
+        ` of ${plural(one.n_names, "name")} and ${plural(one.n_agents, "address", "addresses")}`])]
+    : "It belongs to no network that is known.");
+}
+
+/** A name that is not among the findings: alerts of a watch may be ahead of the dataset. */
+function unknown(name: string, message: string, live: boolean, query: string, main: HTMLElement): void {
+  const part = name.split(".").slice(-2).join(".");
+  document.title = `${name} – unflux`;
+  replace(main, h("div", { class: "card narrow", role: "alert" },
+    h("h1", { class: "name" }, outside(name)),
+    h("p", {}, `Nothing is known of it here: ${message}.`),
+    live ? h("p", {}, "If a watch told of it: the dataset does not have yet what the watch saw. All of the alert is on the ", h("a", { href: "#/live" }, "live page"), ".") : null,
+    h("p", {}, h("a", { href: `#/findings?${new URLSearchParams({ q: part })}${query.replace("?", "&")}` }, "Names with ", outside(part)), " · ", h("a", { href: "#/findings" }, "all findings"))));
+}
+
+function head({ finding, triage }: NameInfo, may: boolean, query: string, network: HTMLElement): HTMLElement {
   const save = (what: string, path: string): HTMLElement => {
     const button = h("button", { type: "button", class: "quiet", onClick: async () => {
       try {
@@ -57,12 +97,17 @@ function head({ finding, triage }: NameInfo, may: boolean, query: string): HTMLE
         : "no registered domain"),
     h("div", { class: "bar" },
       h("span", { class: "field" }, "Triage ", stateSelect(finding.name, triage, may, (state) => announce(`Triage: ${state}`))),
-      save("Save passive DNS (COF)", `cof/${inPath(finding.name)}${query}`)));
+      save("Save passive DNS (COF)", `cof/${inPath(finding.name)}${query}`), network));
+}
+
+function places({ n_asns, n_countries }: Finding): string {
+  const known = [n_asns === null ? null : plural(n_asns, "origin AS", "origin ASes"), n_countries === null ? null : plural(n_countries, "country", "countries")].filter((one) => one !== null);
+  return known.length ? ` in ${known.join(" and ")}` : "";
 }
 
 function why(finding: Finding): HTMLElement {
   const spread = finding.n_addresses
-    ? ` It had ${plural(finding.n_addresses, "address", "addresses")} in ${count(finding.n_asns)} origin ASes and ${count(finding.n_countries)} countries, with a TTL of up to ${seconds(finding.ttl_max_s)}.`
+    ? ` It had ${plural(finding.n_addresses, "address", "addresses")}${places(finding)}, with a TTL of up to ${seconds(finding.ttl_max_s)}.`
     : "";
   return card("Why", null,
     h("p", {}, h("b", {}, `Judged ${words(finding.verdict)}`), `: ${CLAIMS[finding.verdict] ?? ""}.${spread}`),
@@ -92,22 +137,22 @@ function picturesOf(
   const { strip: own, ns_strip: ns } = history;
   const aliases = history.aliases.length
     ? ["It is an alias of ", ...history.aliases.flatMap((one, at) => [at ? ", " : "", nameLink(one, scan)]), "."] : null;
-  if (history.bins && own.rows.length) {
+  if (own.bins && own.rows.length) {
     const hidden = own.n_addresses - own.rows.length;
     out.push(whole(card("Which address answered when",
-      `${plural(own.n_addresses, "address", "addresses")}, a row each in order of first sight; a mark is a fresh answer within ${seconds(history.bins.size_s)}, the colour its origin AS. Rotation climbs like a staircase; a fixed pool fills its rows.`,
+      `${plural(own.n_addresses, "address", "addresses")}, a row each in order of first sight; a mark is a fresh answer within ${seconds(own.bins.size_s)}, the colour its origin AS. Rotation climbs like a staircase; a fixed pool fills its rows.`,
       aliases ? h("p", {}, ...aliases) : null,
-      strip(history, own, "Addresses of the name"),
+      strip(own, "Addresses of the name"),
       hidden > 0 ? h("p", { class: "about" }, `${plural(hidden, "address", "addresses")} that answered least are left out.`) : null,
       addressTable("Addresses as a table", own, finding))));
   } else {
     out.push(whole(card("Which address answered when", null, aliases ? h("p", {}, ...aliases) : null,
       h("p", {}, "No addresses of this name were seen."))));
   }
-  if (history.bins && ns.rows.length) {
+  if (ns.bins && ns.rows.length) {
     out.push(whole(card("Its name servers' addresses",
       `The layer below: ${plural(history.name_servers.length, "name server")} of ${history.zone ?? "its zone"}, ${plural(ns.n_addresses, "address", "addresses")}. In double flux they rotate too.`,
-      strip(history, ns, "Addresses of its name servers"),
+      strip(ns, "Addresses of its name servers"),
       h("details", {}, h("summary", {}, "Name servers as a table"), table("Name servers", ["Host", ["Addresses", "number"], "First named", "Last named"],
         history.name_servers.map((one) => [outside(one.host), count(one.n_addresses), time(one.first_seen), time(one.last_seen)]))),
       addressTable("Addresses as a table", ns, null))));
@@ -133,14 +178,15 @@ function picturesOf(
     const top = history.spread.ases.slice(0, 12);
     const label = (one: (typeof top)[number]): string =>
       one.origin_asn === null ? "AS unknown" : `AS${one.origin_asn} ${one.organisation ?? ""}`;
-    out.push(card("Networks", `${plural(history.spread.n_ases, "origin AS", "origin ASes")}; those with most addresses.`,
+    out.push(card("Origin ASes", history.spread.n_ases ? `${plural(history.spread.n_ases, "origin AS", "origin ASes")}; those with most addresses.` : "The table of ASes does not have its addresses.",
       bars(`Addresses by origin AS: ${top.slice(0, 5).map((one) => `${label(one)} ${one.n}`).join(", ")}`,
         top.map((one) => ({ name: label(one), n: one.n })), "addresses"),
       history.spread.ases.length > 12 ? h("details", {}, h("summary", {}, "All as a table"),
         table("Origin ASes", ["AS", "Organisation", ["Addresses", "number"]],
           history.spread.ases.map((one) => [one.origin_asn === null ? "?" : `AS${one.origin_asn}`, outside(one.organisation), count(one.n)]))) : null));
-    out.push(card("Countries", "Where its addresses are, by the country table.",
-      worldMap(history.spread.countries, "addresses"),
+    const located = history.spread.countries.some((one) => one.country !== null);
+    out.push(card("Countries", located ? "Where its addresses are, by the country table." : "The table of countries does not have its addresses.",
+      !located ? null : worldMap(history.spread.countries, "addresses"),
       h("details", {}, h("summary", {}, "As a table"), table("Countries", ["Country", ["Addresses", "number"]],
         history.spread.countries.map((one) => [one.country ?? "?", count(one.n)])))));
   }

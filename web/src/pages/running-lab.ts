@@ -102,7 +102,7 @@ function facts({ status }: Lab, network: Network): Child {
     ["Its answer", (network.answer ?? []).join(", ") || "none"],
     ["Its name servers", `${servers.join(", ") || "none registered"} (${network.name_servers_are_agents ? "agents: double flux" : "fixed: single flux"})`],
     ["Behind the agents", network.back_ends.join(", ")],
-    ["Agents listed", `${count(network.n_listed)} of this network; ${count(status.agents_up)} up in the lab`],
+    ["Agents listed", `${count(network.n_listed)} of this network${network.n_listed > SLOTS ? `, of which ${SLOTS} are drawn` : ""}; ${count(status.agents_up)} up in the lab`],
     ["Down", (network.down ?? []).slice(0, 12).join(", ") || "nothing"],
     ["Lab", `${status.scenario}, ${Math.round(status.seconds)} s at ${status.speed} times the speed; ${count(status.people.visits ?? 0)} visits, ${count(status.people.polls ?? 0)} polls`],
   ]);

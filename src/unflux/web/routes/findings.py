@@ -83,8 +83,19 @@ def export_findings(
     form: Annotated[str, Path(max_length=40, examples=["csv"], description="A name of `exports`.")],
     q: Search = "",
     limit: Annotated[int, Query(ge=1, le=1_000_000)] = 100_000,
+    include_agents: Annotated[
+        Literal["none", "shared", "rotated", "answered"],
+        Query(
+            description="Agents are victims: context only. The weakest evidence at which they "
+            "become indicators (to look for, not to block) all the same."
+        ),
+    ] = "none",
 ) -> StreamingResponse:
-    """Findings of a search as a file, highest score first."""
+    """Findings of a search as a file, highest score first.
+
+    The header `Unflux-Told` has what to know of it (how many indicators, what was left out): a
+    JSON list of sentences, in ASCII.
+    """
     terms = search.parse(q)
     if form not in exports.formats():
         raise HTTPException(404, f"there is no export of that name: {', '.join(exports.formats())}")
@@ -95,18 +106,24 @@ def export_findings(
         raise HTTPException(503, "other exports are being made; try again in a moment")
     try:
         site.store.access.record(who.name, address_of(request), "export", form, q)
+        total = site.store.findings.matching(chosen.id, terms)
         bodies = site.store.findings.bodies(chosen.id, terms, limit)
-        file = exports.write(
+        file, told = exports.write(
             form, bodies, chosen.summary, lambda: site.history(chosen), site.settings.scan,
-            ExportOptions(reporter=site.settings.reporter),
+            ExportOptions(include_agents, reporter=site.settings.reporter),
         )  # fmt: skip
     finally:
         site.exporting.release()
+    if total > limit:
+        told.insert(0, f"cut: the {limit} with the highest score of {total} that were found")
     name = f"unflux-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{form}.{exports.suffix(form)}"
     return StreamingResponse(
         exports.chunks(file),
         media_type=exports.media_type(form),
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        headers={
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Unflux-Told": json.dumps(told),
+        },
     )
 
 

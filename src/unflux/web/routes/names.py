@@ -57,16 +57,14 @@ def name_history(
     facts = reader.facts(absolute(name), absolute(zone) if zone else None)
     own, ns = portrait.observations(facts.own), portrait.observations(facts.ns_addresses)
     places = site.places([*own, *(one for one in ns if one not in own)])
-    span = portrait.span_of(own.values(), ns.values())
-    bins = portrait.bins_for(*span) if span else portrait.Bins(0, 60, 1)
+    bins, ns_bins = portrait.bins_of(own.values(), ns.values())
     sharing = reader.sharing(sorted(own)[:MAX_LOOKED_UP], facts.name) if own else []
     return schemas.NameHistory(
         name=name,
         zone=zone,
         aliases=[bare(one) or "." for one in facts.aliases],
-        bins=bins.as_json() if span else None,
         strip=portrait.strip(own, places, bins),
-        ns_strip=portrait.strip(ns, places, bins),
+        ns_strip=portrait.strip(ns, places, ns_bins),
         ttl=portrait.ttl_series(facts.own),
         ns_ttl=portrait.ttl_series(facts.ns_addresses),
         name_servers=portrait.name_servers(facts),

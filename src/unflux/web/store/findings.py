@@ -215,6 +215,12 @@ class Findings:
             for (body,) in connection.execute(query):
                 yield body.encode()
 
+    def matching(self, scan_id: str, terms: Sequence[Term]) -> int:
+        """How many findings a search has."""
+        query = select(func.count()).select_from(_JOINED).where(condition(scan_id, terms))
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar_one()
+
     def body(self, scan_id: str, name: str) -> bytes | None:
         """The whole finding of a name as JSON."""
         query = (
