@@ -4,7 +4,7 @@
 //! and rows in their order, what follows depends on what was seen alone, whichever engine read it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
@@ -18,6 +18,7 @@ use arrow_schema::{ArrowError, DataType, TimeUnit};
 
 use crate::rollup::keys;
 use crate::rows::sort_by_owner;
+use crate::threads::side_by_side;
 
 /// Both tables in the order of owner, rdata, type and vantage, inside each batch. All batches have
 /// the same dictionaries; what none of their rows refers to is left out of these, unless it is a
@@ -51,8 +52,10 @@ pub fn canonical(
     });
     drop(first);
     let small = Copies::of(sightings.iter().chain(&activity));
-    let sightings = on_threads(threads, sightings, |batch| in_order(&batch, &owner, Some(&rdata), &small))?;
-    Ok((sightings, on_threads(threads, activity, |batch| in_order(&batch, &owner, None, &small))?))
+    let sightings =
+        side_by_side(threads, sightings.into_iter(), |batch| in_order(&batch, &owner, Some(&rdata), &small));
+    let activity = side_by_side(threads, activity.into_iter(), |batch| in_order(&batch, &owner, None, &small));
+    Ok((sightings.into_iter().collect::<Result<_, _>>()?, activity.into_iter().collect::<Result<_, _>>()?))
 }
 
 /// Mark the dictionary values that rows refer to.
@@ -224,28 +227,4 @@ fn values<T: ArrowPrimitiveType>(
     let all = column.values();
     let nulls = column.nulls().map(|nulls| at.clone().map(|row| nulls.is_valid(row)).collect::<NullBuffer>());
     PrimitiveArray::new(at.map(|row| all[row]).collect::<Vec<_>>().into(), nulls)
-}
-
-/// Do some work for each batch, in their order, giving each back once it is done.
-fn on_threads(
-    threads: usize,
-    batches: Vec<RecordBatch>,
-    work: impl Fn(RecordBatch) -> Result<RecordBatch, String> + Sync,
-) -> Result<Vec<RecordBatch>, String> {
-    let n = batches.len();
-    let waiting = Mutex::new(batches.into_iter().enumerate());
-    let run = || {
-        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-        std::iter::from_fn(next).map(|(place, batch)| Ok((place, work(batch)?))).collect::<Result<Vec<_>, String>>()
-    };
-    let mut done = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(n)).map(|_| scope.spawn(run)).collect();
-        let mut done = run()?;
-        for other in others {
-            done.extend(other.join().expect("a sorting thread does not panic")?);
-        }
-        Ok::<_, String>(done)
-    })?;
-    done.sort_by_key(|(place, _)| *place);
-    Ok(done.into_iter().map(|(_, batch)| batch).collect())
 }
