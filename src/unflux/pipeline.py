@@ -80,20 +80,20 @@ class Judged:
     """Where each rdata of the history belongs, by its number."""
     history: History
     detector: Detector
+    threads: int = 1
 
     def findings(self, rows: Sequence[Row]) -> list[Finding]:
         """Findings with reasons, agents and clients, in the order of `rows`."""
-        agents = people.agents(self.history, self.places, rows)
+        agents = people.agents(self.history, self.places, rows, self.threads)
         clients = people.clients(self.history, rows)
         return [
-            self._finding(row, agents.get(row["name_id"]), clients.get(row["name_id"]))
+            self._finding(row, agents.get(row["name_id"]), *clients[row["name_id"]])
             for row in rows
         ]
 
     def _finding(
-        self, row: Row, agents: bytes | None, clients: tuple[bytes, int] | None
+        self, row: Row, agents: bytes | None, clients: bytes, n_clients: int
     ) -> Finding:
-        listed, n_clients = clients or (b"[]", 0)
         return Finding(
             name=bare(row["name"]) or "",
             verdict=row["verdict"],
@@ -103,7 +103,7 @@ class Judged:
             benign_explanations=self.detector.explanations(row),
             blind_spots=_blind_spots_of(row),
             agents=msgspec.Raw(agents or b"[]"),
-            clients=msgspec.Raw(listed),
+            clients=msgspec.Raw(clients),
             n_clients=n_clients,
             first_seen=iso(row["first_us"]),
             last_seen=iso(row["last_us"]),
@@ -202,7 +202,7 @@ def judge(
     """
     published = every_feature or getattr(detector, "reads_published", True)
     table = features.compute(history, enrichment, threads=threads, published_too=published)
-    return Judged(detector.judge(table.table), table.places, table.history, detector)
+    return Judged(detector.judge(table.table), table.places, table.history, detector, threads)
 
 
 class _Columns(dict[str, list[Any]]):
