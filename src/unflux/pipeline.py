@@ -87,13 +87,10 @@ class Judged:
         agents = people.agents(self.history, self.places, rows, self.threads)
         clients = people.clients(self.history, rows)
         return [
-            self._finding(row, agents.get(row["name_id"]), *clients[row["name_id"]])
-            for row in rows
+            self._finding(row, agents.get(row["name_id"]), *clients[row["name_id"]]) for row in rows
         ]
 
-    def _finding(
-        self, row: Row, agents: bytes | None, clients: bytes, n_clients: int
-    ) -> Finding:
+    def _finding(self, row: Row, agents: bytes | None, clients: bytes, n_clients: int) -> Finding:
         return Finding(
             name=bare(row["name"]) or "",
             verdict=row["verdict"],
