@@ -13,7 +13,7 @@ import typer
 
 from unflux import enrich, sightings, sources, tables
 from unflux._native import Progress
-from unflux.cli import common
+from unflux.cli import common, shared
 from unflux.features import compute_windows
 from unflux.sightings import Input, OnProgress
 from unflux.sources.base import AnswerSource, Books, ReadOptions
@@ -22,11 +22,14 @@ KINDS = ("answers", "sightings", "features")
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(decode)
+    app.command()(shared.takes_groups(decode))
 
 
 def decode(
     paths: common.Paths,
+    reading: shared.Reading,
+    tables: shared.Tables,
+    who: shared.Clients,
     to: Annotated[
         Path,
         typer.Option(
@@ -36,15 +39,6 @@ def decode(
     sensor: Annotated[
         str | None, typer.Option(help="Name of the sensor, for answers; dnstap brings its own.")
     ] = None,
-    format_name: common.Format = None,
-    ports: common.Ports = [53],  # noqa: B006  typer copies it
-    vantage: common.Vantage = "unknown",
-    since: common.Since = None,
-    until: common.Until = None,
-    clients: common.Clients = "keep",
-    client_key: common.ClientKey = None,
-    asn_db: common.AsnDb = None,
-    country_db: common.CountryDb = None,
     strict: common.Strict = False,
 ) -> None:
     """Decode captures and logs to a table (Parquet): answers, sightings, or features.
@@ -52,14 +46,7 @@ def decode(
     Features are one row per name, and per registered domain, in the last 10 minutes, 3 hours, 24
     hours and 7 days, and in all that was read.
     """
-    options = common.read_options(
-        ports=ports,
-        vantage=vantage,
-        since=since,
-        until=until,
-        clients=clients,
-        client_key=client_key,
-    )
+    options, format_name = reading.options(who), reading.format_name
     kind = next((kind for kind in KINDS if to.stem.startswith(kind)), None)
     if kind is None or to.suffix != ".parquet":
         names = "answers….parquet, sightings….parquet or features….parquet"
@@ -78,7 +65,7 @@ def decode(
                     files, options, format_name=format_name, strict=strict, on_progress=on_progress
                 )
                 if kind == "features":
-                    enrichment = enrich.load(asn_db, country_db)
+                    enrichment = enrich.load(tables.asn_db, tables.country_db)
                     computed = compute_windows(history, enrichment, threads=options.threads)
                     sightings.write_table(computed, to)
                 else:

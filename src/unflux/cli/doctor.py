@@ -17,7 +17,7 @@ from rich.text import Text
 
 from unflux import __version__, detect, enrich, sources
 from unflux._native import __version__ as core_version
-from unflux.cli import common
+from unflux.cli import common, shared
 from unflux.share.text import visible
 
 LIBRARIES = ("duckdb", "pyarrow", "msgspec", "publicsuffixlist", "typer", "rich")
@@ -25,15 +25,13 @@ TOOLS = ("tshark",)
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(doctor)
+    app.command()(shared.takes_groups(doctor))
 
 
-def doctor(
-    asn_db: common.AsnDb = None, country_db: common.CountryDb = None, as_json: common.AsJson = False
-) -> None:
+def doctor(tables: shared.Tables, as_json: common.AsJson = False) -> None:
     """Tell what is installed, which formats are read, and what cannot be seen."""
     with common.clean_end():
-        report = examine(asn_db, country_db)
+        report = examine(tables.asn_db, tables.country_db)
         if as_json:
             typer.echo(json.dumps(report, indent=2))
             return

@@ -10,26 +10,24 @@ import msgspec
 import typer
 
 from unflux import detect, sources
-from unflux.cli import common
+from unflux.cli import common, shared
 from unflux.evaluate import evaluate, fit_thresholds, load_labels, report
 from unflux.evaluate.run import Choice
-from unflux.pipeline import ScanOptions
 from unflux.sightings import whole_file
 
 
 def register(app: typer.Typer) -> None:
-    app.command("eval")(evaluate_detectors)
+    app.command("eval")(shared.takes_groups(evaluate_detectors))
 
 
 def evaluate_detectors(
     paths: common.Paths,
+    reading: shared.Reading,
+    tables: shared.Tables,
     labels: Annotated[Path, typer.Option(help="labels.json: what each name is.")],
     detectors: Annotated[
         list[str] | None, typer.Option("--detector", help="Only these; all by default.")
     ] = None,
-    format_name: common.Format = None,
-    asn_db: common.AsnDb = None,
-    country_db: common.CountryDb = None,
     split: Annotated[str | None, typer.Option(help="Only names of this split.")] = None,
     min_fresh: Annotated[int, typer.Option(help="Only names with so many fresh answers.")] = 0,
     fit: Annotated[
@@ -45,10 +43,6 @@ def evaluate_detectors(
     report_file: Annotated[
         Path | None, typer.Option("--report", help="Also write a report: NAME.md or NAME.html.")
     ] = None,
-    ports: common.Ports = [53],  # noqa: B006  typer copies it
-    vantage: common.Vantage = "unknown",
-    since: common.Since = None,
-    until: common.Until = None,
     window: common.Window = None,
 ) -> None:
     """Measure detectors on labelled data: what they find, what they miss, whom they accuse."""
@@ -56,16 +50,7 @@ def evaluate_detectors(
         raise typer.BadParameter("--report is a file NAME.md or NAME.html")
     if (fit is None) != (fit_labels is None):
         raise typer.BadParameter("--fit and --fit-labels go together")
-    read = common.read_options(
-        ports=ports, vantage=vantage, since=since, until=until, clients="drop", client_key=None
-    )
-    options = ScanOptions(
-        read,
-        format_name,
-        asn_db=asn_db,
-        country_db=country_db,
-        window_s=common.window_s(window),
-    )
+    options = reading.scan_options(tables, window_s=shared.window_s(window))
     with common.clean_end():
         chosen = [detect.by_id(one) for one in detectors or ()] or list(detect.DETECTORS)
         known = load_labels(labels)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from unflux import enrich, pipeline, sources
-from unflux.cli import common
+from unflux.cli import common, shared
 from unflux.cli.scan import TABLE_WIDTH
 from unflux.errors import UnfluxError
 from unflux.features import FEATURES, compute_windows
@@ -21,20 +21,16 @@ from unflux.share import table
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(explain)
+    app.command()(shared.takes_groups(explain))
 
 
 def explain(
     name: Annotated[str, typer.Argument(help="The name, as in the findings.")],
     paths: common.Paths,
-    format_name: common.Format = None,
-    asn_db: common.AsnDb = None,
-    country_db: common.CountryDb = None,
+    reading: shared.Reading,
+    tables: shared.Tables,
+    who: shared.Clients,
     detector: common.DetectorOption = "unflux",
-    ports: common.Ports = [53],  # noqa: B006  typer copies it
-    vantage: common.Vantage = "unknown",
-    since: common.Since = None,
-    until: common.Until = None,
     window: common.Window = None,
     windows: Annotated[
         bool,
@@ -43,26 +39,11 @@ def explain(
             help="Features in the last 10m, 3h, 24h and 7d too, and of its registered domain.",
         ),
     ] = False,
-    clients: common.Clients = "keep",
-    client_key: common.ClientKey = None,
     as_json: common.AsJson = False,
 ) -> None:
     """Say why a name has its verdict: reasons, explanations tried, addresses, all features."""
-    read = common.read_options(
-        ports=ports,
-        vantage=vantage,
-        since=since,
-        until=until,
-        clients=clients,
-        client_key=client_key,
-    )
-    options = ScanOptions(
-        read=read,
-        format_name=format_name,
-        asn_db=asn_db,
-        country_db=country_db,
-        detector_id=detector,
-        window_s=common.window_s(window),
+    options = reading.scan_options(
+        tables, who, detector_id=detector, window_s=shared.window_s(window)
     )
     with common.clean_end():
         with sources.streams_as_files(paths) as files:

@@ -10,9 +10,9 @@ from typing import IO, Annotated
 import typer
 
 from unflux import pipeline, sightings, sources
-from unflux.cli import common
+from unflux.cli import common, shared
 from unflux.errors import UnfluxError
-from unflux.pipeline import LISTED_SCORE, ScanOptions
+from unflux.pipeline import LISTED_SCORE
 from unflux.share import exports
 from unflux.share.case import AGENT_CHOICES, NOBODY, Case, ExportOptions, Reporter
 from unflux.share.exports import DirectoryExport, Export, FileExport
@@ -21,12 +21,15 @@ FORMATS = "; ".join(f"{one.name}: {one.title}" for one in exports.EXPORTS)
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(export)
+    app.command()(shared.takes_groups(export))
 
 
 def export(
     export_format: Annotated[str, typer.Argument(metavar="FORMAT", help=f"{FORMATS}.")],
     paths: common.Paths,
+    reading: shared.Reading,
+    tables: shared.Tables,
+    who: shared.Clients,
     out: Annotated[
         Path | None,
         typer.Option(help="File to write (abuse: a new directory); standard output otherwise."),
@@ -53,36 +56,12 @@ def export(
     contact: Annotated[
         str, typer.Option(help="Your address for answers, in abuse reports.")
     ] = NOBODY.contact,
-    format_name: common.Format = None,
-    asn_db: common.AsnDb = None,
-    country_db: common.CountryDb = None,
     detector: common.DetectorOption = "unflux",
-    ports: common.Ports = [53],  # noqa: B006  typer copies it
-    vantage: common.Vantage = "unknown",
-    since: common.Since = None,
-    until: common.Until = None,
-    clients: common.Clients = "keep",
-    client_key: common.ClientKey = None,
 ) -> None:
     """Write findings as STIX, MISP, Zeek, Suricata, COF, CSV, ECS, or as abuse reports."""
-    read = common.read_options(
-        ports=ports,
-        vantage=vantage,
-        since=since,
-        until=until,
-        clients=clients,
-        client_key=client_key,
-    )
     if not 0 <= min_score < math.inf:
         raise typer.BadParameter("--min-score is a number from 0 on")
-    scan_options = ScanOptions(
-        read=read,
-        format_name=format_name,
-        asn_db=asn_db,
-        country_db=country_db,
-        min_score=min_score,
-        detector_id=detector,
-    )
+    scan_options = reading.scan_options(tables, who, min_score=min_score, detector_id=detector)
     with common.clean_end():
         options = ExportOptions(include_agents, valid_days, tlp, Reporter(reporter, contact))
         chosen = exports.by_name(export_format)

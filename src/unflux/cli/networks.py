@@ -11,8 +11,7 @@ import typer
 from rich.console import Console
 
 from unflux import networks, pipeline, sources
-from unflux.cli import common
-from unflux.pipeline import ScanOptions
+from unflux.cli import common, shared
 from unflux.share import network_detail, network_pictures, network_table
 from unflux.sightings import Dataset, check_new_directory, whole_directory
 
@@ -21,14 +20,14 @@ STATE_FILE = "networks.json"
 
 
 def register(app: typer.Typer) -> None:
-    app.command("networks")(find_networks)
+    app.command("networks")(shared.takes_groups(find_networks))
 
 
 def find_networks(
     paths: common.Paths,
-    format_name: common.Format = None,
-    asn_db: common.AsnDb = None,
-    country_db: common.CountryDb = None,
+    reading: shared.Reading,
+    tables: shared.Tables,
+    cluster: shared.Cluster,
     as_json: common.AsJson = False,
     show: Annotated[
         str | None,
@@ -51,32 +50,15 @@ def find_networks(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the clustering.")] = 1,
     detector: common.DetectorOption = "unflux",
-    ports: common.Ports = [53],  # noqa: B006  typer copies it
-    vantage: common.Vantage = "unknown",
-    since: common.Since = None,
-    until: common.Until = None,
     strict: common.Strict = False,
-    engine: common.Engine = "embedded",
-    master: common.Master = None,
-    conf: common.Conf = None,
 ) -> None:
     """Map flux networks: who belongs together, how big, which role, since when."""
-    read = common.read_options(
-        ports=ports, vantage=vantage, since=since, until=until, clients="drop", client_key=None
-    )
     if seed < 0:
         raise typer.BadParameter("--seed is a number from 0 on")
     if png and not pictures_to:
         raise typer.BadParameter("--png goes with --pictures DIR")
-    options = ScanOptions(
-        read,
-        format_name,
-        strict=strict,
-        asn_db=asn_db,
-        country_db=country_db,
-        min_score=2.0,
-        detector_id=detector,
-        spark=common.spark_options(engine, master, conf),
+    options = reading.scan_options(
+        tables, strict=strict, min_score=2.0, detector_id=detector, spark=cluster.options()
     )
     with common.clean_end():
         if pictures_to:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unflux.cli import common
+from unflux.cli import common, shared
 from unflux.cli.serve import Data, Db, opened, sqlite_url
 from unflux.errors import UnfluxError
 from unflux.pipeline import ScanOptions
@@ -16,25 +16,24 @@ from unflux.sightings import Dataset
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(rejudge)
+    app.command()(shared.takes_groups(rejudge))
 
 
 def rejudge(
+    tables: shared.Tables,
     dataset: Annotated[
         Path | None, typer.Argument(help="A dataset, with or without findings.")
     ] = None,
     db: Db = None,
     data: Data = None,
     detector: common.DetectorOption = "unflux",
-    asn_db: common.AsnDb = None,
-    country_db: common.CountryDb = None,
     every: Annotated[
         bool, typer.Option("--all", help="Also what this detector judged before, unchanged.")
     ] = False,
     as_json: common.AsJson = False,
 ) -> None:
     """Judge kept sightings again, where facts, tables or detector changed; triage stays."""
-    options = ScanOptions(asn_db=asn_db, country_db=country_db, detector_id=detector)
+    options = ScanOptions(asn_db=tables.asn_db, country_db=tables.country_db, detector_id=detector)
     with common.clean_end():
         folder = data or dataset
         if folder is None and db is None:

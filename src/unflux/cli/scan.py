@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from unflux import pipeline, sightings, sources
-from unflux.cli import common
-from unflux.pipeline import LISTED_SCORE, Scan, ScanOptions
+from unflux.cli import common, shared
+from unflux.pipeline import LISTED_SCORE, Scan
 from unflux.share import files, json, table
 from unflux.share.text import counted
 
@@ -26,14 +26,15 @@ ANOTHER_KEY = (
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(scan)
+    app.command()(shared.takes_groups(scan))
 
 
 def scan(
     paths: common.Paths,
-    format_name: common.Format = None,
-    asn_db: common.AsnDb = None,
-    country_db: common.CountryDb = None,
+    reading: shared.Reading,
+    tables: shared.Tables,
+    who: shared.Clients,
+    cluster: shared.Cluster,
     as_json: common.AsJson = False,
     as_ndjson: Annotated[
         bool, typer.Option("--ndjson", help="One finding a line, with ECS keys.")
@@ -52,47 +53,28 @@ def scan(
         float, typer.Option(help="List names from this score on; 0 lists all.")
     ] = LISTED_SCORE,
     detector: common.DetectorOption = "unflux",
-    ports: common.Ports = [53],  # noqa: B006  typer copies it
-    vantage: common.Vantage = "unknown",
-    since: common.Since = None,
-    until: common.Until = None,
     window: common.Window = None,
-    clients: common.Clients = "keep",
-    client_key: common.ClientKey = None,
     strict: common.Strict = False,
-    engine: common.Engine = "embedded",
-    master: common.Master = None,
-    conf: common.Conf = None,
     fail_on_find: Annotated[
         bool, typer.Option("--fail-on-find", help="Exit with 3 when flux is found.")
     ] = False,
 ) -> None:
     """Find fast flux in captures, logs and datasets, with reasons."""
-    read = common.read_options(
-        ports=ports,
-        vantage=vantage,
-        since=since,
-        until=until,
-        clients=clients,
-        client_key=client_key,
-    )
     if as_json and as_ndjson:
         raise typer.BadParameter("--json and --ndjson exclude each other")
     if not 0 <= min_score < math.inf:
         raise typer.BadParameter("--min-score is a number from 0 on")
-    options = ScanOptions(
-        read=read,
-        format_name=format_name,
+    options = reading.scan_options(
+        tables,
+        who,
         strict=strict,
-        asn_db=asn_db,
-        country_db=country_db,
         min_score=min_score,
         detector_id=detector,
-        window_s=common.window_s(window),
-        spark=common.spark_options(engine, master, conf),
+        window_s=shared.window_s(window),
+        spark=cluster.options(),
         save=save,
     )
-    if save and clients == "pseudonymise" and client_key is None:
+    if save and who.clients == "pseudonymise" and who.client_key is None:
         common.say(ANOTHER_KEY)
     with common.clean_end(lambda: _kept(save)):
         if out:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unflux import sightings, sources
-from unflux.cli import common
+from unflux.cli import common, shared
 from unflux.errors import UnfluxError
 from unflux.pipeline import ScanOptions
 from unflux.share.case import NOBODY, Reporter
@@ -43,10 +43,12 @@ Data = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(serve)
+    app.command()(shared.takes_groups(serve))
 
 
 def serve(
+    tables: shared.Tables,
+    who: shared.Clients,
     paths: Annotated[
         list[Path] | None, typer.Argument(help="A dataset of unflux, or captures and logs.")
     ] = None,
@@ -89,18 +91,11 @@ def serve(
     requests_per_s: Annotated[
         float, typer.Option(min=0, help="Of one token or address, in the long run; 0: no limit.")
     ] = 50.0,
-    asn_db: common.AsnDb = None,
-    country_db: common.CountryDb = None,
     detector: common.DetectorOption = "unflux",
-    vantage: common.Vantage = "unknown",
-    clients: common.Clients = "keep",
-    client_key: common.ClientKey = None,
+    vantage: shared.Vantage = "unknown",
 ) -> None:
     """Serve findings as pages and API, on this machine by default."""
-    read = common.read_options(
-        ports=[53], vantage=vantage, since=None, until=None, clients=clients, client_key=client_key
-    )
-    scan = ScanOptions(read=read, asn_db=asn_db, country_db=country_db, detector_id=detector)
+    scan = shared.Reading(vantage=vantage).scan_options(tables, who, detector_id=detector)
     with common.clean_end():
         _check_installed()
         from unflux.web import server, watching

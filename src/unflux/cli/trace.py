@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from unflux import sources
-from unflux.cli import common
+from unflux.cli import common, shared
 from unflux.networks.packets import read_captures
 from unflux.networks.trace import trace
 from unflux.share import trace_table
@@ -28,14 +28,12 @@ def trace_agent(
     ],
     agent: Annotated[str, typer.Option(help="The agent's address in the captures.")],
     as_json: common.AsJson = False,
-    since: common.Since = None,
-    until: common.Until = None,
+    since: shared.Since = None,
+    until: shared.Until = None,
     seed: Annotated[int, typer.Option(help="Of the shifted counts.")] = 1,
 ) -> None:
     """Find the server behind an agent: pairs what comes in with what goes out. Contacts nobody."""
-    read = common.read_options(
-        ports=[53], vantage="unknown", since=since, until=until, clients="keep", client_key=None
-    )
+    since_us, until_us = shared.between(since, until)
     if seed < 0:
         raise typer.BadParameter("--seed is a number from 0 on")
     with common.clean_end():
@@ -44,7 +42,7 @@ def trace_agent(
             common.progress_bar("reading") as on_progress,
         ):
             taken = read_captures(
-                files, since_us=read.since_us, until_us=read.until_us, on_progress=on_progress
+                files, since_us=since_us, until_us=until_us, on_progress=on_progress
             )
         found = trace(taken, agent, seed=seed)
         if as_json:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unflux.cli import common
+from unflux.cli import common, shared
 from unflux.errors import UnfluxError
 from unflux.share import table as tables
 from unflux.times import duration_s, iso_of_s
@@ -182,11 +182,11 @@ def export(
 
 
 @app.command()
+@shared.takes_groups
 def show(
+    tables: shared.Tables,
     name: str,
     directory: Directory = DEFAULT,
-    asn_db: common.AsnDb = None,
-    country_db: common.CountryDb = None,
     detector: common.DetectorOption = "unflux",
     svg: Annotated[Path | None, typer.Option(help="Write the picture to this file.")] = None,
     as_json: common.AsJson = False,
@@ -198,7 +198,9 @@ def show(
     from unflux.track.verdicts import Judging
 
     with common.clean_end():
-        story = lifeline.of(directory, name_of(name), Judging(asn_db, country_db, detector))
+        story = lifeline.of(
+            directory, name_of(name), Judging(tables.asn_db, tables.country_db, detector)
+        )
         if svg is not None:
             with sightings.whole_file(svg) as temporary:
                 temporary.write_text(picture.svg(story), encoding="utf-8")
@@ -278,7 +280,9 @@ def _settings(pairs: Iterable[str]) -> Any:
 
 
 @app.command()
+@shared.takes_groups
 def run(
+    tables: shared.Tables,
     directory: Directory = DEFAULT,
     resolvers: Annotated[
         list[str] | None,
@@ -310,8 +314,6 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be asked (--for long); ask nobody.")
     ] = False,
-    asn_db: common.AsnDb = None,
-    country_db: common.CountryDb = None,
     detector: common.DetectorOption = "unflux",
     seed: Annotated[int | None, typer.Option(help="Of the jitter; random by default.")] = None,
     as_json: common.AsJson = False,
@@ -331,7 +333,7 @@ def run(
         if dry_run:
             _dry_run(directory, whom, settings, for_s or 60.0, seed)
             return
-        judging = Judging(asn_db, country_db, detector)
+        judging = Judging(tables.asn_db, tables.country_db, detector)
         _run(directory, whom, settings, for_s, duration_s(flush_every), port, source, judging,
              seed, as_json)  # fmt: skip
 
