@@ -209,11 +209,13 @@ def _unlike(folder: Path) -> list[str]:
         "The detector was made on seed 1 of `unlike` and on the seeds 1 to 3 of the others. "
         f"Names with {UNLIKE_FRESH} fresh answers; "
         "findings of low confidence are neither blocked nor exported as indicators.\n",
-        "| world | seed | hours | flux names | called flux | of these low | ambiguous | look-alikes "
-        "| called flux | of these low | plain names called flux |",
+        "| world | seed | hours | flux names | called flux | of these low | ambiguous "
+        "| look-alikes | called flux | of these low | plain names called flux |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for world, seed, every in [(one, seed, every) for one, seeds, every in UNLIKE for seed in seeds]:
+    for world, seed, every in [
+        (one, seed, every) for one, seeds, every in UNLIKE for seed in seeds
+    ]:
         out = folder / f"{world}-{seed}"
         scenario = scenarios.load(str(BENCH / f"{world}.toml"), seed=seed)
         synth(scenario, out, ("parquet",))
@@ -236,7 +238,9 @@ def _unlike(folder: Path) -> list[str]:
                 counts[f"{what} {said} {row['confidence']}"] += 1
             cells = ("flux", "flux flux", "flux flux low", "flux ambiguous", "alike", "alike flux",
                      "alike flux low", "plain flux")  # fmt: skip
-            lines.append(f"| {world} | {seed} | {hours} | {' | '.join(str(counts[one]) for one in cells)} |")
+            lines.append(
+                f"| {world} | {seed} | {hours} | {' | '.join(str(counts[one]) for one in cells)} |"
+            )
     return [*lines, ""]
 
 

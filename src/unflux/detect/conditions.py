@@ -112,10 +112,10 @@ ONE_AT_A_TIME = (
 )
 # Rented servers, or any network too narrow to show spread: many domains, not by aliases of one
 # operator, draw from one pool whose hosts are used up. Inside one network only that tells them from
-# a cloud or a fleet, so each part must be seen of the name itself. Nearly all of its addresses serve
-# the others, too: tenants of a cloud meet on some, and names of a pool may only be chained. (The
-# fewer came back, the less of the list was seen by anybody.) An answer is drawn anew, it is not one
-# host of it that is replaced. New hosts keep coming: a fleet's come round.
+# a cloud or a fleet, so each part must be seen of the name itself. Nearly all of its addresses
+# serve the others, too: tenants of a cloud meet on some, and names of a pool may only be chained.
+# (The fewer came back, the less of the list was seen by anybody.) An answer is drawn anew, it is
+# not one host of it that is replaced. New hosts keep coming: a fleet's come round.
 ALL_SHARED = "shared_ratio >= 0.85 - 0.25 * greatest(0, 1 - own_returning / n_addresses)"
 # Hosts of a short list come round within a block of hours, too: then the day shows that they were
 # gone. Of volunteers and peers it shows the same, so it is only asked where there are none. (Agents
