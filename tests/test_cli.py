@@ -49,7 +49,7 @@ def test_json_is_one_object_as_designed(cli: Cli, flux_capture: Path) -> None:
               "first_seen", "last_seen", "blind_spots", "detector"}  # fmt: skip
     assert wanted <= set(finding)
     assert finding["clients"] == ["198.19.254.1"]
-    assert finding["detector"] == {"id": "unflux", "version": 5}
+    assert finding["detector"] == {"id": "unflux", "version": 6}
     summary = result["summary"]
     counts = summary["counts"]
     assert counts["items"] == 14

@@ -387,6 +387,35 @@ def test_flux_in_one_network_needs_other_domains_and_hosts_that_are_used_up(
     assert "pool_domains" in {reason.feature for reason in moving["d0.test"].reasons}
 
 
+def test_tenants_of_a_cloud_and_a_fleet_are_not_flux_though_their_hosts_come_and_go(
+    tmp_path: Path, lab_tables
+) -> None:
+    """Eight domains in one network, two addresses of those that are up; hosts are up in turns."""
+
+    def world(name: str, hosts: int, apart: int) -> dict[str, detect.Finding]:
+        seen = []
+        for number in range(96):
+            up = [host for host in range(250) if (number + 11 * host) % 32 < 12]
+            for domain in range(8):
+                of = range(domain * apart, domain * apart + hosts)
+                there = [host for host in up if host in of]
+                two = {there[(number * 7 + domain * 3 + k * 5) % len(there)] for k in range(2)}
+                wire = a_response(f"d{domain}.test.", 60, [f"198.18.7.{1 + host}" for host in two])
+                seen.append((450 * number + domain, wire))
+        return judge(capture(tmp_path / f"{name}.pcap", seen), lab_tables)
+
+    def verdicts(findings: dict[str, detect.Finding]) -> set[str]:
+        return {findings[f"d{domain}.test"].verdict for domain in range(8)}
+
+    rented = world("rented", 60, 0)
+    tenants = world("tenants", 40, 28)  # each meets its neighbours on 12 hosts
+    fleet = world("fleet", 12, 0)
+    assert {found["d3.test"].pool_domains for found in (rented, tenants, fleet)} == {8}
+    assert verdicts(rented) == {"single_flux"}
+    assert verdicts(tenants) == {"not_flux"}
+    assert verdicts(fleet) == {"not_flux"}
+
+
 def test_periods_stand_in_findings(tmp_path: Path, lab_tables) -> None:
     seen = [(300 * number, wire) for number, wire in enumerate(flux_answers(12))]
     finding = judge(capture(tmp_path / "a.pcap", seen), lab_tables)["flux.test"]

@@ -458,6 +458,14 @@ def test_all_errors_are_told_at_once() -> None:
         scenarios.load("nosuch")
 
 
+def test_the_suites_hold_every_preset() -> None:
+    for suite in ("small", "medium", "large"):
+        held = {preset for _, preset, _ in scenarios.load(suite).services}
+        assert held == set(scenarios.presets()), suite
+    live = {preset for _, preset, _ in scenarios.load("live").services}
+    assert live >= {name for name, preset in scenarios.presets().items() if preset.get("flux")}
+
+
 def test_splits_share_no_name_and_no_network() -> None:
     names: list[str] = []
     networks: list[str] = []

@@ -21,6 +21,7 @@ import pytest
 
 from conftest import ROOT, Cli
 from unflux import pipeline, sightings
+from unflux.evaluate import load_labels
 from unflux.lab import scenarios
 from unflux.lab.model.world import World
 from unflux.lab.synth.run import synth
@@ -452,7 +453,7 @@ def test_a_network_that_changes_its_kind_half_way_is_called_by_what_it_has_shown
         'clients = 50\n[[service]]\npreset = "late_double"\ndomains = 3\nns_from_h = 2\n'
         "visits_per_h = 30\n"
     )
-    called = {}
+    called, labelled = {}, {}
     for hours in (2, 4):
         synth(scenarios.load(str(own), hours=hours), tmp_path / f"{hours}", ("parquet",))
         at = tmp_path / f"{hours}"
@@ -461,7 +462,10 @@ def test_a_network_that_changes_its_kind_half_way_is_called_by_what_it_has_shown
         verdicts = {one.name.removesuffix("."): one.verdict for one in findings}
         names = json.loads((at / "labels.json").read_text())["names"]
         called[hours] = {verdicts[name] for name in names}
-    assert called == {2: {"single_flux"}, 4: {"double_flux"}}
+        known = load_labels(at / "labels.json").values()
+        to_us = int((scenarios.START.timestamp() + 3600 * hours - 60) * 1e6)
+        labelled[hours] = {label.at(to_us).verdict for label in known}
+    assert called == labelled == {2: {"single_flux"}, 4: {"double_flux"}}
     events = map(json.loads, (tmp_path / "4" / "truth.ndjson").read_text().splitlines())
     told = [one for one in events if one["event"] == "name_servers"]
     moved = [one["t"] for one in told if one.get("rotating", True)]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from conftest import CLIENT, Cli, a_response, response, udp_frame, write_pcap
 from unflux import detect, engine, enrich, features, pipeline, sightings
+from unflux.detect.conditions import PROVEN
 from unflux.features import windows
 from unflux.features.chao import chao2, chao2_sql, pool_size
 from unflux.features.components import components
@@ -391,3 +392,31 @@ def test_features_are_a_table_by_window_and_level(tmp_path, lab_tables, cli: Cli
     done = cli("scan", path, *chosen, "--window", "soon")
     assert done.returncode == 2
     assert "write 90s, 10m" in done.stderr
+
+
+def test_other_domains_prove_nothing_of_a_pool_whose_hosts_surely_stay() -> None:
+    """Peers stand behind several domains, too; a day of hosts that leave is proof by itself."""
+
+    def proven(**values: float) -> bool:
+        row = dict.fromkeys((
+            "growth_events", "turnover_ratio", "network_ratio", "new_per_hour", "own_returning",
+            "active_since_us", "pool_returning", "pool_churn_z", "pool_dwell_ratio",
+        ), None) | {
+            "n_addresses": 60, "answers_max": 1, "n_networks": 30, "n_pairs": 15, "first_us": 0,
+            "last_us": 3 * 3_600_000_000, "duration_s": 10_800, "pool_domains": 4,
+            "block_returning": 60, "block_churn_z": 1.0, "block_dwell_ratio": 0.96,
+            "pool_stay_h": 40.0, "pool_stay_low_h": 12.0,
+        } | values  # fmt: skip
+        columns = ", ".join(
+            f"{'NULL' if value is None else value}::DOUBLE AS {name}" for name, value in row.items()
+        )
+        told = engine.query(f"SELECT {PROVEN} AS proven FROM (SELECT {columns})")
+        return bool(told.column("proven")[0].as_py())
+
+    assert proven()
+    assert not proven(pool_stay_low_h=19.0)
+    assert proven(pool_stay_low_h=19.0, block_returning=19)  # of too few to say so
+    assert not proven(pool_domains=2)
+    assert not proven(last_us=12 * 3_600_000_000)
+    leaving = {"block_churn_z": 5.0, "block_dwell_ratio": 0.6, "pool_stay_h": 9.0}
+    assert proven(last_us=12 * 3_600_000_000, **leaving)

@@ -26,9 +26,14 @@ from unflux.sources.base import ReadOptions
 
 PAGE = Path(__file__).parent.parent / "docs" / "accuracy.md"
 REAL = Path(__file__).parent.parent.parent / "shared" / "data"
-UNLIKE = Path(__file__).parent.parent / "bench" / "unlike.toml"
-UNLIKE_SEEDS = (1, 2)
-UNLIKE_HOURS = (1, 3, 8, 24)
+BENCH = Path(__file__).parent.parent / "bench"
+UNLIKE = (
+    ("unlike", (1, 2), (1, 3, 8, 24)),
+    ("tenants", (4, 5), (3, 24)),
+    ("fleets", (4, 5), (3, 24)),
+    ("peers", (4, 5), (3, 24)),
+)
+"""Worlds of `bench/`, the seeds and the hours that are told of each."""
 UNLIKE_FRESH = 3
 HOURS = (3, 24)
 DELAY_HOURS = 6
@@ -192,24 +197,31 @@ def _delays(start_s: float, test: Path) -> Evaluation:
 
 
 def _unlike(folder: Path) -> list[str]:
-    """A world of other numbers: every hour and seed, by how sure the detector is."""
+    """Worlds of other numbers: every hour and seed, by how sure the detector is."""
     lines = [
         "## Data unlike the suites\n",
-        "Pools, seeds and flux of other sizes ([`bench/unlike.toml`](../bench/unlike.toml)): "
-        "answers of one, and of five to fourteen addresses, single domains. Seed 1 was looked at "
-        f"while the detector was made, others were not. Names with {UNLIKE_FRESH} fresh answers; "
+        "Worlds that are hard on purpose. [`unlike`](../bench/unlike.toml): pools, seeds and flux "
+        "of other sizes, answers of one, and of five to fourteen addresses, single domains. "
+        "[`tenants`](../bench/tenants.toml): twelve cloud services, ten providers of VPNs and "
+        "sixteen networks of rented flux in the same few networks. "
+        "[`fleets`](../bench/fleets.toml): servers of one company behind its four to twelve "
+        "brands. [`peers`](../bench/peers.toml): peers and volunteers behind four to ten domains. "
+        "The detector was made on seed 1 of `unlike` and on the seeds 1 to 3 of the others. "
+        f"Names with {UNLIKE_FRESH} fresh answers; "
         "findings of low confidence are neither blocked nor exported as indicators.\n",
-        "| seed | hours | flux names | called flux | of these low | ambiguous | look-alikes "
-        "| called flux | of these low | plain names called flux |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| world | seed | hours | flux names | called flux | of these low | ambiguous "
+        "| look-alikes | called flux | of these low | plain names called flux |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for seed in UNLIKE_SEEDS:
-        out = folder / f"unlike-{seed}"
-        scenario = scenarios.load(str(UNLIKE), seed=seed)
+    for world, seed, every in [
+        (one, seed, every) for one, seeds, every in UNLIKE for seed in seeds
+    ]:
+        out = folder / f"{world}-{seed}"
+        scenario = scenarios.load(str(BENCH / f"{world}.toml"), seed=seed)
         synth(scenario, out, ("parquet",))
         labels = load_labels(out / "labels.json")
         enrichment = enrich.load(out / "asn.mmdb", out / "country.mmdb")
-        for hours in UNLIKE_HOURS:
+        for hours in every:
             read = ReadOptions(threads=2, clients="drop")
             read = replace(read, until_us=int((scenario.start_s + hours * 3600) * 1e6))
             history = sightings.reduce([out / "answers.parquet"], read)
@@ -226,7 +238,9 @@ def _unlike(folder: Path) -> list[str]:
                 counts[f"{what} {said} {row['confidence']}"] += 1
             cells = ("flux", "flux flux", "flux flux low", "flux ambiguous", "alike", "alike flux",
                      "alike flux low", "plain flux")  # fmt: skip
-            lines.append(f"| {seed} | {hours} | {' | '.join(str(counts[one]) for one in cells)} |")
+            lines.append(
+                f"| {world} | {seed} | {hours} | {' | '.join(str(counts[one]) for one in cells)} |"
+            )
     return [*lines, ""]
 
 

@@ -75,10 +75,14 @@ LEAVES = f"({OPEN} OR {GROWS} OR {DRIFTS} OR {BEYOND})"
 SHARED = f"({OTHERS} >= 2)"
 # A name that was parked is looked at from when it woke.
 ACTIVE_S = "((last_us - coalesce(active_since_us, first_us)) / 1e6)"
-# Peers stand behind several domains, too, but do not leave: half a day shows it. (Shared pools of
-# peers have a `pool_stay_h` of 22 and more, agents of several domains of 19 and less.)
+# Peers stand behind several domains, too, but do not leave: half a day shows it, and some hours do
+# where the least time that hosts may stay (two standard errors lower) is longer than agents do.
+# (Shared pools of peers have a `pool_stay_h` of 22 and more, agents of several domains of 19 and
+# less; that least time is above 18 for 72 of 128 names of peers after three to six hours, for 11 of
+# 1,700 flux names.)
+STAY_LONG = f"coalesce(block_returning >= 20 AND pool_stay_low_h > {HOURS}, false)"
 PROVEN = (
-    f"({LEAVES} OR ({SHARED} AND ({_leave(20)} "
+    f"({LEAVES} OR ({SHARED} AND NOT {STAY_LONG} AND ({_leave(20)} "
     f"OR NOT ({ACTIVE_S} >= 43200 AND block_returning >= 10))))"
 )
 # The first hours are flux's by default where volunteers' pools are rare, in answers of one, or of
@@ -107,10 +111,23 @@ ONE_AT_A_TIME = (
     "AND turnover_ratio >= 0.9 AND new_per_hour >= 1))"
 )
 # Rented servers, or any network too narrow to show spread: many domains, not by aliases of one
-# operator, draw from one pool whose hosts are used up.
+# operator, draw from one pool whose hosts are used up. Inside one network only that tells them from
+# a cloud or a fleet, so each part must be seen of the name itself. Nearly all of its addresses
+# serve the others, too: tenants of a cloud meet on some, and names of a pool may only be chained.
+# (The fewer came back, the less of the list was seen by anybody.) An answer is drawn anew, it is
+# not one host of it that is replaced. New hosts keep coming: a fleet's come round.
+ALL_SHARED = "shared_ratio >= 0.85 - 0.25 * greatest(0, 1 - own_returning / n_addresses)"
+# Hosts of a short list come round within a block of hours, too: then the day shows that they were
+# gone. Of volunteers and peers it shows the same, so it is only asked where there are none. (Agents
+# of four domains and more have a `pool_stay_h` of 21.6 at most, peers of so many of 21.6 and more.)
+USED_UP = (
+    f"(new_per_hour >= 2 OR n_addresses >= 60) AND ({_leave(22)} OR (n_networks <= 4 "
+    f"AND ({_leave(30)} OR coalesce(pool_returning >= 10 AND pool_churn_z >= 6 "
+    "AND pool_dwell_ratio <= 0.85 AND duration_s <= 100000, false))))"
+)
 RENTED = (
-    f"n_addresses >= 4 AND n_pairs >= 5 AND {ROTATES} AND {OTHERS} >= 3 AND {_leave(30)} "
-    "AND answers_max <= 6 AND address_name_id = name_id"
+    f"n_addresses >= 4 AND n_pairs >= 5 AND turnover_ratio >= 0.7 AND {OTHERS} >= 3 "
+    f"AND {ALL_SHARED} AND {USED_UP} AND answers_max <= 6 AND address_name_id = name_id"
 )
 WIDE_ANSWER = (
     "n_pairs = 0 AND answers_max >= 8 AND n_networks >= greatest(7, 0.8 * answers_max) "

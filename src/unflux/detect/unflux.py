@@ -124,7 +124,8 @@ WITH evidence AS (
         {" OR ".join(f"is_{name}" for name in EXCUSES)} AS is_excused
     FROM evidence
 ), proven AS (
-    SELECT *, ((looks_like_flux AND NOT is_excused) OR looks_rented) AND NOT is_mixed
+    SELECT * REPLACE (looks_rented AND NOT (looks_like_flux AND NOT is_excused) AS looks_rented),
+        ((looks_like_flux AND NOT is_excused) OR looks_rented) AND NOT is_mixed
             AND n_asns IS NOT NULL AS is_flux,
         looks_like_ns_flux AND ns_asns IS NOT NULL AND NOT is_ns_mixed AS is_ns_flux
     FROM judged
@@ -166,7 +167,7 @@ class Unflux:
     """Rotation and spread, with benign explanations tried."""
 
     id: ClassVar[str] = "unflux"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     title: ClassVar[str] = "unflux's own: rotation over networks, benign explanations tried"
     reads_published: ClassVar[bool] = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -16,10 +17,19 @@ class Label(msgspec.Struct, frozen=True):
     kind: str = "unknown"
     verdict: str | None = None
     """single_flux, double_flux, ns_flux or not_flux; None where only flux or not is known."""
+    verdict_before: str | None = None
+    """What it is before `changes`, where it becomes of another kind."""
+    changes: datetime | None = None
     network: str | None = None
     """Names of one network stand or fall together: intervals are drawn over networks."""
     sub_network: str | None = None
     split: str | None = None
+
+    def at(self, time_us: int) -> Label:
+        """The label of who saw nothing after a time (microseconds since 1970)."""
+        if self.changes is None or time_us >= self.changes.timestamp() * 1e6:
+            return self
+        return msgspec.structs.replace(self, verdict=self.verdict_before)
 
 
 class _File(msgspec.Struct):

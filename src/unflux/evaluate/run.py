@@ -238,6 +238,7 @@ def _choose(
     rows, found, groups = [], [], []
     numbers: dict[str, int] = {}
     fresh = table.column("n_fresh").to_pylist()
+    last_us = pc.max(table.column("last_us")).as_py() or 0
     for row, name in enumerate(table.column("name").to_pylist()):
         label = labels.get(name)
         if label is None:
@@ -250,7 +251,7 @@ def _choose(
             counts["too_few_fresh_answers"] += 1
         else:
             rows.append(row)
-            found.append(label)
+            found.append(label.at(last_us))
             groups.append(numbers.setdefault(label.network or name, len(numbers)))
     counts["measured"] = len(rows)
     counts["not_seen"] = counts["labelled"] - counts["seen"]

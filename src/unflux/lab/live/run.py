@@ -175,7 +175,7 @@ class _Run:
     def _write_card(self) -> None:
         """Tables, labels and parameters, as the virtual clock writes them."""
         plan.write_tables(self.out)
-        known = labels(self.scenario, self.stage.world)
+        known = labels(self.scenario, self.stage.world, self.stage.clock.wall_s)
         (self.out / "labels.json").write_bytes(_pretty(known))
         card = {
             **self.scenario.origin(),

@@ -16,9 +16,19 @@ from unflux.lab.synth.demand import Demand
 from unflux.lab.synth.published import Published
 
 
-def labels(scenario: Scenario, world: World) -> dict[str, Any]:
-    """What each name is: the file that `unflux eval --labels` reads."""
+def labels(
+    scenario: Scenario, world: World, clock: Callable[[float], float] = float
+) -> dict[str, Any]:
+    """What each name is: the file that `unflux eval --labels` reads.
+
+    `clock` leads from the model's time to the time that captures of it show.
+    """
     names = {}
+    kinds = {
+        number: Published(world, number, {})
+        for number, (_, _, settings) in enumerate(scenario.services)
+        if settings.flux
+    }
     for one in world.named:
         service, preset, settings = scenario.services[one.service]
         if not settings.exists:
@@ -29,6 +39,9 @@ def labels(scenario: Scenario, world: World) -> dict[str, Any]:
             "verdict": settings.verdict,
             "network": service,
         }
+        if one.service in kinds and "changes" in (turns := kinds[one.service].turns()):
+            entry["verdict_before"] = kinds[one.service].kind_at(turns["changes"] - 1)
+            entry["changes"] = iso(clock(turns["changes"]))
         if settings.sub_networks > 1:
             entry["sub_network"] = f"{service}/{one.group + 1}"
         if scenario.split:
