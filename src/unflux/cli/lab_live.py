@@ -125,8 +125,10 @@ def _print_summary(summary: dict[str, Any], out: Path | None) -> None:
     print(f"{summary.get('seconds')} s, {people.get('visits', 0)} visits, "
           f"{people.get('polls', 0)} polls, {people.get('skipped', 0)} skipped")  # fmt: skip
     print(f"content came {people.get('content', 0)} times, not {people.get('no_content', 0)}")
-    print(f"packets {capture.get('packets')}, dropped by the kernel {capture.get('dropped')}, "
-          f"dnstap frames {summary.get('dnstap_frames')}")  # fmt: skip
+    packets = ", ".join(f"{n} {where}" for where, n in (capture.get("packets") or {}).items())
+    frames = summary.get("dnstap_frames")
+    print(f"packets: {packets or 'none'}; dropped by the kernel: {capture.get('dropped', 0)}"
+          + (f"; dnstap frames: {frames}" if frames is not None else ""))  # fmt: skip
     for takedown_told in summary.get("takedowns", ()):
         _print_takedown(takedown_told)
     print(f"written to {out}" if out else "captures were discarded (--out DIR keeps them)")
