@@ -26,6 +26,8 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
              "--disable-background-networking", "--disable-component-update",
              "--disable-sync"]  # fmt: skip
 SIZES = {"wide": (1280, 860), "narrow": (390, 844)}
+IN_DOCS = {"findings": 860, "name": 1400, "network": 1120}
+"""Pages whose pictures are in docs, and how much of their height."""
 
 
 def environment(world: Path) -> dict[str, str]:
@@ -68,6 +70,7 @@ def site(folder: Path, *more: str) -> Iterator[str]:
 def settle(page: Page) -> None:
     """Wait until the page says that it is shown, and its charts are drawn."""
     page.wait_for_selector("p.unseen[role=status]:not(:empty)", state="attached")
+    page.wait_for_selector("[aria-busy]", state="detached")
     page.wait_for_timeout(500)
 
 
@@ -75,7 +78,8 @@ def pages(first: str) -> dict[str, str]:
     return {
         "findings": "#/findings", "search": "#/findings?q=kind%3Aflux+country%3ABR",
         "wrong-search": "#/findings?q=scor%3A1", "name": f"#/name/{first}",
-        "networks": "#/networks", "live": "#/live", "lab": "#/lab", "upload": "#/upload",
+        "networks": "#/networks", "network": f"#/networks/{first}",
+        "live": "#/live", "lab": "#/lab", "upload": "#/upload",
         "access": "#/admin",
     }  # fmt: skip
 
@@ -105,7 +109,7 @@ def main() -> None:
                     viewport={"width": width, "height": height}, color_scheme=scheme
                 )
                 for name, address in pages(first).items():
-                    if not chosen.all and name not in ("findings", "name"):
+                    if not chosen.all and name not in IN_DOCS:
                         continue
                     page.goto("about:blank")
                     page.goto(url + address)
@@ -114,7 +118,8 @@ def main() -> None:
                         f"{name}-{size}-{scheme}.png" if chosen.all else f"{name}.png"
                     )
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    page.screenshot(path=target, full_page=bool(chosen.all))
+                    clip = {"x": 0, "y": 0, "width": width, "height": IN_DOCS.get(name, height)}
+                    page.screenshot(path=target, full_page=True, clip=None if chosen.all else clip)
                     print(target)
         browser.close()
 

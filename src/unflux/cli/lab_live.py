@@ -114,10 +114,11 @@ def _print_summary(summary: dict[str, Any], out: Path | None) -> None:
           f"{people.get('polls', 0)} polls, {people.get('skipped', 0)} skipped")  # fmt: skip
     came, failed = people.get("content", 0), people.get("no_content", 0)
     print(f"content came {came} times, failed {failed} times")
-    packets = capture.get("packets", {})
+    packets = capture.get("packets") or {}
     told = ", ".join(f"{view} {n}" for view, n in packets.items())
-    print(f"packets: {told or 'not counted'}; dropped by the kernel {capture.get('dropped')}, "
-          f"dnstap frames {summary.get('dnstap_frames')}")  # fmt: skip
+    frames = summary.get("dnstap_frames")
+    print(f"packets: {told or 'none'}; dropped by the kernel: {capture.get('dropped', 0)}"
+          + (f"; dnstap frames: {frames}" if frames is not None else ""))  # fmt: skip
     for view in [view for view, n in packets.items() if not n]:
         print(f"{view}.pcap is empty: no such agent, or nobody asked it")
     for takedown_told in summary.get("takedowns", ()):

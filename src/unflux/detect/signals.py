@@ -15,6 +15,13 @@ class Signal:
     weight: float
     says: str
     """A sentence with the feature's value as ``{value}``."""
+    says_one: str | None = None
+    """Said instead where the value is 1."""
+
+    def sentence(self, value: float) -> str:
+        """What is said of a value."""
+        chosen = self.says_one if value == 1 and self.says_one else self.says
+        return chosen.format(value=value)
 
     @property
     def sql(self) -> str:
@@ -26,6 +33,9 @@ class Signal:
         """The same for one value."""
         return max(0.0, min(1.0, (value - self.low) / (self.high - self.low)))
 
+
+DOMAINS = "{value:.0f} registered domains draw from its pool"
+ONE_DOMAIN = "no other registered domain draws from its pool"
 
 # Bounds: one answer of ten addresses lies in eight ASes (median of 29 flux names, 2011), /16s do
 # not repeat in it; benign answers of three and more have a /16 ratio of 0.17 (median). TTLs of
@@ -52,7 +62,7 @@ ADDRESS_SIGNALS = (
         0.20,
         "the hosts of its pool stay for {value:.0%} of the time that a fixed pool's would",
     ),
-    Signal("pool_domains", 1, 4, 0.15, "{value:.0f} registered domains draw from its pool"),
+    Signal("pool_domains", 1, 4, 0.15, DOMAINS, ONE_DOMAIN),
     Signal(
         "serving_ratio",
         0.5,
@@ -90,7 +100,7 @@ RENTED_SIGNALS = (
         0.35,
         "the hosts of its pool stay for {value:.0%} of the time that a fixed pool's would",
     ),
-    Signal("pool_domains", 1, 5, 0.35, "{value:.0f} registered domains draw from its pool"),
+    Signal("pool_domains", 1, 5, 0.35, DOMAINS, ONE_DOMAIN),
     Signal("novelty_ratio", 0.05, 0.3, 0.20, "{value:.0%} of later answers was never seen before"),
     Signal("retention", 1.0, 0.5, 0.10, "{value:.0%} of an answer is still in the next one"),
 )

@@ -232,4 +232,4 @@ PERIODS = {
 
 def _reason(signal: Signal, value: Any, total: float) -> Reason:
     weight = signal.weight * signal.strength(float(value)) / total
-    return Reason(signal.feature, value, signal.says.format(value=value), round(weight, 4))
+    return Reason(signal.feature, value, signal.sentence(value), round(weight, 4))

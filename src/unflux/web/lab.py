@@ -49,7 +49,10 @@ class LabRoom:
         if not labs:
             raise Unavailable("no lab is running: start one with `unflux lab run SCENARIO`")
         if len(labs) > 1:
-            raise UnfluxError("several labs run: choose one with `unflux serve --lab DIR`")
+            known = ", ".join(map(str, labs))
+            raise UnfluxError(
+                f"several labs run: choose one with `unflux serve --lab DIR` ({known})"
+            )
         return labs[0]
 
     def status(self) -> dict[str, Any]:

@@ -85,6 +85,8 @@ def fresh_minutes(first_us: int, last_us: int, ttl_s: int, vantage: str, bits: i
     first, last = first_us // 60_000_000, last_us // 60_000_000
     if vantage == "history" or not bits:
         return sorted({first, last})
+    if vantage == "upstream" and first == last:
+        return [first]
     marked = [first + (bit - first) % 64 for bit in _bits_of(bits)]
     if vantage == "upstream":
         return [minute for minute in marked if minute <= last]

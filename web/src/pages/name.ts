@@ -16,6 +16,8 @@ const CLAIMS: Record<string, string> = {
   insufficient: "not enough was seen to say anything, which is not the same as clean",
 };
 
+/** 198.18.0.9 before 198.18.0.10. */
+const NUMERIC = new Intl.Collator("en", { numeric: true });
 /** Of these verdicts are a network's names. */
 const MEMBERS = new Set(["single_flux", "double_flux", "ns_flux", "ambiguous"]);
 interface NetworksOf { state: "working" | "ready" | "unavailable"; message: string | null; networks: { id: string; n_names: number; n_agents: number }[] }
@@ -37,8 +39,8 @@ export async function show({ me, params, rest, main, signal }: Context): Promise
   const pictures = h("div", { class: "grid", "aria-busy": "true" }, h("p", { class: "about" }, "Reading the sightings …"));
   const network = h("span", { role: "status" });
   replace(main, head(info, may, query, network), h("div", { class: "grid" },
-    why(finding), h("div", { class: "stack" },
-      explanations(finding), notes(finding.name, info.notes, may), clients(finding))), pictures);
+    h("div", { class: "stack" }, why(finding), clients(finding)),
+    h("div", { class: "stack" }, explanations(finding), notes(finding.name, info.notes, may))), pictures);
   const history = await get<History>(`history/${path}${query}`, signal);
   const raw = await sightings(path, query, signal);
   const { worldMap } = await import("../map");
@@ -224,7 +226,7 @@ function addressTable(title: string, which: History["strip"], finding: Finding |
 function clients(finding: Finding): HTMLElement {
   return card("Clients who asked", finding.n_clients ? `${plural(finding.n_clients, "client")}; up to 64 are kept for each hour and type.` : null,
     finding.n_clients
-      ? h("ul", { class: "columns mono" }, ...finding.clients.map((one) => h("li", {}, outside(one))))
+      ? h("ul", { class: "columns mono" }, ...[...finding.clients].sort(NUMERIC.compare).map((one) => h("li", {}, outside(one))))
       : h("p", {}, "None is known: the input has no clients, or they were dropped."));
 }
 

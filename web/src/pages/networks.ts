@@ -80,8 +80,8 @@ function showAll(networks: Brief[], main: HTMLElement, query: string): void {
   replace(main, h("div", { class: "title" }, h("h1", {}, "Networks"),
     h("p", { class: "about" }, `${plural(networks.length, "network")} of names that draw from the same hosts`)),
     networks.length
-      ? h("div", { class: "card" }, table("Networks", ["Network", "Kind", ["Names", "number"], ["For example", "wrap wide"], ["Agents", "number wide"], ["At a time", "number"], ["ASes, countries", "number wide"], ["Sub-nets", "number wide"], ["Rotation", "number wide"], ["Last seen", "wide"]],
-          networks.map((one) => [h("a", { href: `#/networks/${encodeURIComponent(one.id)}${query}`, class: "name" }, outside(one.id)),
+      ? h("div", { class: "card" }, table("Networks", ["Network", ["Kind", "wide"], ["Names", "number wide"], ["For example", "wrap wide"], ["Agents", "number wide"], ["At a time", "number wide"], ["ASes, countries", "number wide"], ["Sub-nets", "number wide"], ["Rotation", "number wide"], ["Last seen", "wide"]],
+          networks.map((one) => [[h("a", { href: `#/networks/${encodeURIComponent(one.id)}${query}`, class: "name" }, outside(one.id)), h("span", { class: "narrow-only" }, verdict(one.kind)), h("small", { class: "narrow-only" }, `${plural(one.n_names, "name")}, such as `, outside(one.names[0]?.name), `; at a time: ${sizeOf(one.size)}`)],
             verdict(one.kind), count(one.n_names), [one.names.slice(0, 2).flatMap((name, at) => [at ? ", " : "", nameLink(name.name, query.slice(1))]), one.n_names > 2 ? " …" : ""],
             h("span", { title: rolesOf(one.roles) }, count(one.n_agents)), sizeOf(one.size), `${count(one.n_asns)}, ${count(one.n_countries)}`, count(one.n_sub_networks),
             one.rotation_s === null && one.ns_rotation_s !== null ? `NS ${seconds(one.ns_rotation_s)}` : seconds(one.rotation_s), time(one.last_seen)])))

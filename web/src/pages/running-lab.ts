@@ -54,14 +54,23 @@ export async function running(grid: HTMLElement, me: Me, signal: AbortSignal): P
   const bar = h("div", { class: "bar" }, ...buttons);
   const stage = h("figure", { class: "stage", tabindex: 0 });
   stage.append(picture.element);
+  const choice = h("div", { class: "bar" }, h("span", { class: "field" }, h("label", { for: "lab-network" }, "Network"), select));
+  const key = legend();
   const top = card("A running lab", "Each square is a flux agent of the live list. The infected host only ever meets agents; the mothership stays behind them.",
-    h("div", { class: "bar" }, h("span", { class: "field" }, h("label", { for: "lab-network" }, "Network"), select)), stage, legend(), said);
+    choice, stage, key, said);
   top.classList.add("whole");
   const downs = card("Take down, in the lab only", `What happens to the network is measured for ${WATCH_S} seconds: a client looks the name up and fetches from it, again and again.`, bar, results);
   downs.classList.add("whole");
   grid.append(top, downs);
   let names = "";
+  const fail = (error: unknown): void => {
+    for (const one of [choice, stage, key, downs]) one.hidden = true;
+    replace(said, h("p", { class: "alert", role: "status" }, error instanceof Error ? error.message : String(error)));
+  };
   const draw = (lab: Lab): void => {
+    for (const one of [choice, stage, key, downs]) one.hidden = false;
+    const busy = lab.takedowns.some((one) => one.state === "measuring");
+    for (const one of buttons) one.disabled = busy || me.role === "read";
     const all = Object.keys(lab.status.networks);
     if (all.join(" ") !== names) {
       names = all.join(" ");
@@ -82,14 +91,14 @@ export async function running(grid: HTMLElement, me: Me, signal: AbortSignal): P
   const again = (): void => {
     setTimeout(() => {
       if (signal.aborted) return;
-      refresh().catch((error: unknown) => { if (!signal.aborted) replace(said, h("p", { class: "alert", role: "status" }, error instanceof Error ? error.message : String(error))); }).finally(again);
+      refresh().catch((error: unknown) => { if (!signal.aborted) fail(error); }).finally(again);
     }, POLL_MS);
   };
   try {
     await refresh();
   } catch (error) {
     if (signal.aborted) return;
-    replace(said, h("p", { class: "alert" }, error instanceof Error ? error.message : String(error)));
+    fail(error);
   }
   again();
 }
