@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unflux import __version__, detect, enrich, features, people, sightings, sources
+from unflux import __version__, detect, enrich, features, memory, people, sightings, sources
 from unflux.detect import Detector, Finding
 from unflux.detect.base import DetectorId, Row
 from unflux.enrich import Enrichment
@@ -86,13 +86,10 @@ class Judged:
         agents = people.agents(self.history, self.places, rows, self.threads)
         clients = people.clients(self.history, rows)
         return [
-            self._finding(row, agents.get(row["name_id"]), *clients[row["name_id"]])
-            for row in rows
+            self._finding(row, agents.get(row["name_id"]), *clients[row["name_id"]]) for row in rows
         ]
 
-    def _finding(
-        self, row: Row, agents: bytes | None, clients: bytes, n_clients: int
-    ) -> Finding:
+    def _finding(self, row: Row, agents: bytes | None, clients: bytes, n_clients: int) -> Finding:
         return Finding(
             name=bare(row["name"]) or "",
             verdict=row["verdict"],
@@ -131,6 +128,7 @@ def scan(
         When an option is wrong; `UnfluxError` as `sightings.reduce` and `enrich.load` say.
     """
     started = time.monotonic()
+    memory.keep_little()
     detector = detect.by_id(options.detector_id)
     enrichment = enrich.load(options.asn_db, options.country_db)
     history = _history(paths, options, on_progress)
