@@ -120,14 +120,14 @@ def canonical(
 ) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]: ...
 def meetings(rows: pa.Array[Any], codes: pa.Array[Any]) -> pa.RecordBatch: ...
 def roll_up(
-    sightings: Sequence[pa.RecordBatch],
-    activity: Sequence[pa.RecordBatch],
+    sightings: list[pa.RecordBatch],
+    activity: list[pa.RecordBatch],
     places: pa.RecordBatch,
     domains: pa.Array[Any],
     threads: int,
 ) -> list[pa.RecordBatch]: ...
 def agents(
-    sightings: Sequence[pa.RecordBatch],
+    sightings: list[pa.RecordBatch],
     places: pa.RecordBatch,
     names: Sequence[int],
     is_flux: Sequence[bool],
@@ -135,7 +135,7 @@ def agents(
     threads: int = 1,
 ) -> list[bytes | None]: ...
 def clients(
-    activity: Sequence[pa.RecordBatch], n_names: int, names: Sequence[int]
+    activity: list[pa.RecordBatch], n_names: int, names: Sequence[int]
 ) -> list[tuple[bytes, int]]: ...
 def kinds() -> dict[str, list[str]]: ...
 def compose(batch: pa.RecordBatch, form: str) -> bytes: ...

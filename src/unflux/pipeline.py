@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unflux import __version__, detect, enrich, features, people, sightings, sources
+from unflux import __version__, detect, enrich, features, memory, people, sightings, sources
 from unflux.detect import Detector, Finding
 from unflux.detect.base import DetectorId, Row
 from unflux.enrich import Enrichment
@@ -129,6 +129,7 @@ def scan(
         When an option is wrong; `UnfluxError` as `sightings.reduce` and `enrich.load` say.
     """
     started = time.monotonic()
+    memory.keep_little()
     detector = detect.by_id(options.detector_id)
     enrichment = enrich.load(options.asn_db, options.country_db)
     history = _history(paths, options, on_progress)

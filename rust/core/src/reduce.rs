@@ -320,7 +320,7 @@ impl Reducer {
             }
         }
         count_once(&mut self.rows);
-        self.rows.iter().for_each(|row| self.open.add(*row));
+        self.rows.iter().for_each(|row| self.open.add(row));
         let hour = self.open.now();
         for (owner, rdtype, length, ttl) in &self.rrsets {
             let minute = minute_of(ts_us, *ttl, vantage).unwrap_or(NO_MINUTE);

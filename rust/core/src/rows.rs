@@ -142,19 +142,27 @@ pub struct Front {
 }
 
 impl Front {
-    /// Take in a row of `hour`; gives back what it displaced, with its hour.
+    /// Take in a row of the present hour, whose log takes what it displaces. Gives back what it
+    /// displaces of another hour, with that.
     #[inline]
-    pub fn add(&mut self, hour: i64, row: Row) -> Option<(i64, Row)> {
+    pub fn add(&mut self, hour: i64, row: &Row, log: &mut Log) -> Option<(i64, Row)> {
         if self.rows.is_empty() {
             self.rows.resize(1 << FRONT_BITS, EMPTY);
             self.hours.resize(1 << FRONT_BITS, 0);
         }
         let place = row.place();
         let (slot, slot_hour) = (&mut self.rows[place], &mut self.hours[place]);
-        if *slot_hour == hour && slot.is_same(&row) && slot.fold_narrow(&row) {
+        if *slot_hour == hour {
+            if slot.is_same(row) && slot.fold_narrow(row) {
+                return None;
+            }
+            if slot.owner != NONE {
+                log.push(*slot); // from there to there: in between it would be copied twice
+            }
+            *slot = *row;
             return None;
         }
-        let before = (std::mem::replace(slot_hour, hour), std::mem::replace(slot, row));
+        let before = (std::mem::replace(slot_hour, hour), std::mem::replace(slot, *row));
         (before.1.owner != NONE).then_some(before)
     }
 
@@ -224,17 +232,15 @@ impl Log {
         let mut rows = std::mem::take(&mut self.rows);
         let mut last = 0;
         for place in 1..rows.len() {
-            let (row, mut known) = (rows[place], rows[last]);
-            if known.is_same(&row) {
-                if !known.fold_narrow(&row) {
-                    let seen = self.seen(hour, &known).with(&self.seen(hour, &row));
-                    known.fold_rest(&row);
-                    self.set_seen(hour, &mut known, seen);
-                }
-                rows[last] = known;
-            } else {
+            let (before, row) = rows.split_at_mut(place);
+            let (known, row) = (&mut before[last], &row[0]);
+            if !known.is_same(row) {
                 last += 1;
-                rows[last] = row;
+                rows[last] = rows[place];
+            } else if !known.fold_narrow(row) {
+                let seen = self.seen(hour, known).with(&self.seen(hour, row));
+                known.fold_rest(row);
+                self.set_seen(hour, known, seen);
             }
         }
         rows.truncate(last + 1);

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow_array::ffi_stream::RecordBatchStreamReader;
 use arrow_array::{Array, Int32Array, RecordBatch, StringArray, make_array};
 use arrow_pyarrow::{PyArrowType, ToPyArrow};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -183,9 +184,19 @@ impl Reducer {
     }
 }
 
+/// The batches of a list, which the core has made: through a stream, because values of dictionaries
+/// that come alone are looked at one by one, again with each batch.
+fn batches(list: &Bound<'_, PyList>) -> PyResult<Vec<RecordBatch>> {
+    let Ok(first) = list.get_item(0) else { return Ok(Vec::new()) };
+    let readers = list.py().import("pyarrow")?.getattr("RecordBatchReader")?;
+    let stream = readers.call_method1("from_batches", (first.getattr("schema")?, list))?;
+    let stream = stream.extract::<PyArrowType<RecordBatchStreamReader>>()?.0;
+    stream.collect::<Result<_, _>>().map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
 /// Take the batches out of a Python list.
 fn moved(list: &Bound<'_, PyList>) -> PyResult<Vec<RecordBatch>> {
-    let batches = list.iter().map(|batch| Ok(batch.extract::<Batch>()?.0)).collect();
+    let batches = batches(list);
     list.del_slice(0, list.len())?;
     batches
 }
@@ -389,21 +400,17 @@ fn as_numbers(data: ArrayData) -> PyResult<Int32Array> {
 #[pyfunction]
 fn roll_up<'py>(
     py: Python<'py>,
-    sightings: Vec<Batch>,
-    activity: Vec<Batch>,
+    sightings: &Bound<'py, PyList>,
+    activity: &Bound<'py, PyList>,
     places: Batch,
     domains: ArrayData,
     threads: usize,
 ) -> PyResult<[Bound<'py, PyAny>; 4]> {
     let domains = as_numbers(domains)?;
-    let (sightings, activity) = (batches(sightings), batches(activity));
+    let (sightings, activity) = (batches(sightings)?, batches(activity)?);
     let rolled = py.detach(|| rollup::rollup(&sightings, &activity, &places.0, &domains, threads));
     let rollup::Rollup { names, hosts, stays, slices } = rolled.map_err(PyValueError::new_err)?;
     Ok([names.to_pyarrow(py)?, hosts.to_pyarrow(py)?, stays.to_pyarrow(py)?, slices.to_pyarrow(py)?])
-}
-
-fn batches(list: Vec<Batch>) -> Vec<RecordBatch> {
-    list.into_iter().map(|batch| batch.0).collect()
 }
 
 /// Names whose agents are put together at a time: all of them twice, here and in Python, would be
@@ -417,7 +424,7 @@ const AGENTS_AT_ONCE: usize = 512;
 #[pyo3(name = "agents", signature = (sightings, places, names, is_flux, rotates, threads=1))]
 fn agents_of<'py>(
     py: Python<'py>,
-    sightings: Vec<Batch>,
+    sightings: &Bound<'py, PyList>,
     places: Batch,
     names: Vec<u32>,
     is_flux: Vec<bool>,
@@ -433,7 +440,7 @@ fn agents_of<'py>(
         .zip(flags)
         .map(|(name, (is_flux, rotates))| agents::Accused { name, is_flux, rotates })
         .collect();
-    let sightings = batches(sightings);
+    let sightings = batches(sightings)?;
     let agents = py.detach(|| agents::Agents::new(&sightings, &places.0, &accused)).map_err(PyValueError::new_err)?;
     let mut all = Vec::with_capacity(accused.len());
     for some in accused.chunks(AGENTS_AT_ONCE) {
@@ -448,11 +455,11 @@ fn agents_of<'py>(
 #[pyo3(name = "clients")]
 fn asked_by<'py>(
     py: Python<'py>,
-    activity: Vec<Batch>,
+    activity: &Bound<'py, PyList>,
     n_names: usize,
     names: Vec<u32>,
 ) -> PyResult<Vec<(Bound<'py, PyBytes>, usize)>> {
-    let activity = batches(activity);
+    let activity = batches(activity)?;
     let listed = py.detach(|| asking::Asking::new(&activity, n_names).map(|asking| asking.json(&names)));
     let listed = listed.map_err(PyValueError::new_err)?;
     Ok(listed.into_iter().map(|(json, n)| (PyBytes::new(py, &json), n)).collect())

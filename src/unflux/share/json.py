@@ -30,7 +30,8 @@ def write_scan(scan: Scan, out: IO[bytes]) -> None:
     """``{"summary": {…}, "findings": […]}``, written finding by finding: there may be many."""
     out.write(b'{"summary":' + _ENCODER.encode(scan.summary) + b',"findings":[')
     for number, finding in enumerate(scan.findings):
-        out.write((b"," if number else b"") + _ENCODER.encode(finding))
+        out.write(b"," if number else b"")
+        out.write(_ENCODER.encode(finding))
     out.write(b"]}\n")
 
 

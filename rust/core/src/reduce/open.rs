@@ -56,13 +56,9 @@ impl Open {
 
     /// Add a row to the present hour.
     #[inline]
-    pub fn add(&mut self, row: Row) {
-        if let Some((hour, displaced)) = self.front.add(self.now.hour, row) {
-            if hour == self.now.hour {
-                self.now.rows.push(displaced);
-            } else {
-                self.put(hour, displaced);
-            }
+    pub fn add(&mut self, row: &Row) {
+        if let Some((hour, displaced)) = self.front.add(self.now.hour, row, &mut self.now.rows) {
+            self.put(hour, displaced);
         }
     }
 
