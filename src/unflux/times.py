@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 YEAR_10000_S = 253_402_300_800
 UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+SHOWN = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 
 
@@ -88,11 +89,10 @@ def duration_s(text: str) -> float:
 
 
 def duration_text(seconds: float) -> str:
-    """A duration for people.
+    """A duration in its largest fitting unit, for people.
 
-    >>> duration_text(90), duration_text(5400), duration_text(200_000)
-    ('90 s', '90 min', '56 h')
+    >>> duration_text(42), duration_text(5400), duration_text(200_000)
+    ('42 s', '1.5 h', '2.31 d')
     """
-    if seconds < 600:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+    size, unit = next((one for one in SHOWN if seconds >= one[0]), SHOWN[-1])
+    return f"{seconds / size:.3g} {unit}"

@@ -14,6 +14,7 @@ from unflux.networks.model import Growth, Lifetime, Network, NetworkAgent, Netwo
 from unflux.networks.size import Size
 from unflux.share.table import STYLES
 from unflux.share.text import counted, visible
+from unflux.times import duration_text
 
 MAX_LISTED = 12
 """Origin ASes, delegations, sleepers and so on that are shown; all are in --json."""
@@ -21,7 +22,6 @@ MAX_NAMES, MAX_AGENTS = 60, 30
 """Rows of its names, and of its addresses."""
 BARS = "▁▂▃▄▅▆▇█"
 MAX_BARS = 60
-UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 def choose(found: Networks, wanted: str) -> Network:
@@ -208,15 +208,8 @@ def bars(values: Sequence[float]) -> str:
 
 
 def period(seconds: float | None) -> str:
-    """A time in its largest fitting unit.
-
-    >>> period(5400), period(None)
-    ('1.5 h', 'not known')
-    """
-    if seconds is None:
-        return "not known"
-    size, unit = next((one for one in UNITS if seconds >= one[0]), UNITS[-1])
-    return f"{seconds / size:.3g} {unit}"
+    """A duration that may not be known."""
+    return "not known" if seconds is None else duration_text(seconds)
 
 
 def estimate_text(size: Size) -> str:
