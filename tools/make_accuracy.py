@@ -206,7 +206,7 @@ def _unlike(folder: Path) -> list[str]:
         "sixteen networks of rented flux in the same few networks. "
         "[`fleets`](../bench/fleets.toml): servers of one company behind its four to twelve "
         "brands. [`peers`](../bench/peers.toml): peers and volunteers behind four to ten domains. "
-        "The detector was made on seed 1 of `unlike` and on the seeds 1 to 3 of the others. "
+        "The detector was made on seed 1 of `unlike`, and on other seeds and names of the others. "
         f"Names with {UNLIKE_FRESH} fresh answers; "
         "findings of low confidence are neither blocked nor exported as indicators.\n",
         "| world | seed | hours | flux names | called flux | of these low | ambiguous "
