@@ -70,13 +70,7 @@ def _ends(features: pa.Table, edges: pa.Table) -> tuple[Numbers, Numbers]:
 
 def alias_edges(history: History) -> pa.Table:
     """(alias, target) of every CNAME seen, as numbers of names."""
-    parts = []
-    for batch in history.sightings:
-        part = batch.filter(pc.equal(batch.column("rdtype"), "CNAME"))
-        parts.append(
-            pa.table({"alias": part.column("owner").indices, "code": part.column("rdata").indices})
-        )
-    rows = pa.concat_tables(parts).group_by(["alias", "code"], use_threads=False).aggregate([])
-    targets = pc.index_in(pc.take(history.rdata, rows.column("code")), history.names)
-    edges = pa.table({"alias": rows.column("alias"), "target": targets})
+    rows = history.pairs("CNAME")
+    targets = pc.index_in(pc.take(history.rdata, rows.column("rdata")), history.names)
+    edges = pa.table({"alias": rows.column("owner"), "target": targets})
     return edges.filter(pc.is_valid(edges.column("target")))

@@ -157,17 +157,11 @@ the most populous one for AU, BR, CA, RU and UA, where the first is a corner of 
 
 def soa_retries(history: History, zones: pa.Array) -> pa.Array:
     """SOA retry of each zone (a number of a name, or null), seconds; the shortest that was seen."""
-    parts = []
-    for batch in history.sightings:
-        part = batch.filter(pc.equal(batch.column("rdtype"), "SOA"))
-        parts.append(
-            pa.table({"zone": part.column("owner").indices, "code": part.column("rdata").indices})
-        )
-    rows = pa.concat_tables(parts).group_by(["zone", "code"], use_threads=False).aggregate([])
-    texts = pc.take(history.rdata, rows.column("code"))
+    rows = history.pairs("SOA")
+    texts = pc.take(history.rdata, rows.column("rdata"))
     fields = [text.as_py().split() for text in texts]
     retry = [int(one[4]) if len(one) == 7 and one[4].isdigit() else None for one in fields]
-    table = pa.table({"zone": rows.column("zone"), "retry": pa.array(retry, pa.int64())})
+    table = pa.table({"zone": rows.column("owner"), "retry": pa.array(retry, pa.int64())})
     table = table.group_by("zone", use_threads=False).aggregate([("retry", "min")])
     found = np.full(len(history.names), -1, np.int64)
     known = table.filter(pc.is_valid(table.column("retry_min")))
