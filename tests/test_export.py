@@ -457,7 +457,7 @@ def test_the_command_writes_to_a_pipe_a_file_and_a_directory(
     piped = cli("export", "suricata", capture)
     assert (piped.returncode, piped.stdout) == (0, "Zmx1eC50ZXN0\n")
     assert "agents are no indicators" in piped.stderr
-    assert "1 names as indicators" in piped.stderr
+    assert "1 name as indicators" in piped.stderr
     out = tmp_path / "stix.json"
     assert cli("export", "stix", capture, "--out", out).returncode == 0
     assert stix2.parse(out.read_text()).type == "bundle"
@@ -488,6 +488,17 @@ def test_what_cannot_be_exported_is_said(
     assert done.returncode == code
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_input_that_is_gone_does_not_empty_the_export_of_yesterday(
+    cli: Cli, tmp_path: Path
+) -> None:
+    zone = tmp_path / "rpz.zone"
+    zone.write_text("yesterday's\n")
+    done = cli("export", "rpz", tmp_path / "absent", "--out", zone)
+    assert done.returncode == 1
+    assert "none of these could be read: nothing was written" in done.stderr
+    assert zone.read_text() == "yesterday's\n"
 
 
 @pytest.mark.parametrize(("name", "package"), [("stix", "stix2"), ("misp", "pymisp")])

@@ -85,6 +85,9 @@ def test_what_cannot_be_served_is_said_in_a_sentence(
     assert done.returncode == 1
     assert "SQLite or PostgreSQL" in done.stderr
     assert "Traceback" not in done.stderr
+    done = cli("serve", tmp_path / "absent", "--port", "0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "none of these could be read: there is nothing to serve" in done.stderr
 
 
 def test_rejudging_tells_what_changed(world: World, cli: Cli, tmp_path: Path) -> None:

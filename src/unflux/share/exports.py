@@ -14,6 +14,7 @@ from unflux.share.misp import MispEvent
 from unflux.share.rpz_zone import RpzZone
 from unflux.share.stix import StixBundle
 from unflux.share.suricata import SuricataAddresses, SuricataNames
+from unflux.share.text import counted
 from unflux.share.zeek import ZeekIntel
 
 __all__ = ["EXPORTS", "DirectoryExport", "Export", "FileExport", "by_name", "told"]
@@ -80,9 +81,9 @@ def by_name(name: str) -> Export:
 def told(chosen: Export, case: Case) -> list[str]:
     """What the user must know about what went out: standard error and the page say it."""
     n_flux = sum(finding.is_flux for finding in case.findings)
-    lines = [f"{len(case.findings)} findings, {n_flux} of them flux"]
+    lines = [f"{counted(len(case.findings), 'finding')}, {n_flux} of them flux"]
     if case.n_indicators:
-        lines[0] += f"; {case.n_indicators} names as indicators"
+        lines[0] += f"; {counted(case.n_indicators, 'name')} as indicators"
         if case.options.include_agents == "none":
             lines.append(f"agents are no indicators. {AGENT_NOTE}")
         else:
