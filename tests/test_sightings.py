@@ -184,3 +184,19 @@ def test_numbers_in_dictionaries_are_the_same_in_all_batches(tmp_path: Path) -> 
         column = batch.column("rdata")
         assert isinstance(column, pa.DictionaryArray)
         assert column.dictionary.equals(history.rdata)
+
+
+def memory_of(history: History) -> set[int]:
+    """Where the values of all columns and of their dictionaries stand."""
+    arrays = [column for batch in history.sightings + history.activity for column in batch.columns]
+    arrays += [array.flatten() for array in arrays if pa.types.is_list(array.type)]
+    arrays += [array.dictionary for array in arrays if pa.types.is_dictionary(array.type)]
+    buffers = [buffer for array in arrays for buffer in array.buffers()]
+    return {buffer.address for buffer in buffers if buffer is not None and buffer.size}
+
+
+def test_canonical_order_keeps_nothing_of_what_was_there_before(tmp_path: Path) -> None:
+    wire = a_response("a.test.", 300, ["198.18.0.1", "198.18.0.2"])
+    seen = [(3600.0 * hour, wire, CLIENT) for hour in range(5)]
+    before = sightings.reduce([capture(tmp_path / "a.pcap", seen)])
+    assert not memory_of(before) & memory_of(before.canonical())

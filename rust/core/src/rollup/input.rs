@@ -167,3 +167,52 @@ impl<'a> ByOwner<'a> {
 pub(crate) const UPSTREAM: i8 = 2;
 /// That of `history`.
 const HISTORY: i8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::DictionaryArray;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    const N_NAMES: usize = 12;
+
+    fn batch(owners: Vec<i32>) -> RecordBatch {
+        let names: StringArray = (0..N_NAMES).map(|id| Some(format!("n{id:02}.test."))).collect();
+        let owners = DictionaryArray::<Int32Type>::new(Int32Array::from(owners), Arc::new(names));
+        RecordBatch::try_from_iter([("owner", Arc::new(owners) as arrow_array::ArrayRef)]).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn each_name_comes_once_with_all_its_rows(
+            owners in prop::collection::vec(prop::collection::vec(0..N_NAMES as i32, 0..20), 0..6),
+            start in 0..N_NAMES,
+            len in 0..N_NAMES,
+        ) {
+            let names = start..(start + len).min(N_NAMES);
+            let sorted: Vec<Vec<i32>> = owners.into_iter().map(|mut some| { some.sort_unstable(); some }).collect();
+            let batches: Vec<RecordBatch> = sorted.iter().cloned().map(batch).collect();
+            let mut told = Vec::new();
+            ByOwner::new(&batches, N_NAMES).unwrap().each(names.clone(), |name, runs| {
+                let rows = runs.iter().flat_map(|(batch, rows)| rows.clone().map(move |row| (*batch, row)));
+                told.push((name, rows.collect::<Vec<_>>()));
+            });
+            let expected: Vec<_> = names.map(|name| {
+                let in_batch = |(batch, owners): (usize, &Vec<i32>)| {
+                    let mine = owners.iter().enumerate().filter(|(_, owner)| **owner as usize == name);
+                    mine.map(|(row, _)| (batch, row)).collect::<Vec<_>>()
+                };
+                (name, sorted.iter().enumerate().flat_map(in_batch).collect::<Vec<_>>())
+            }).collect();
+            prop_assert_eq!(told, expected);
+        }
+    }
+
+    #[test]
+    fn rows_in_another_order_and_unknown_owners_are_refused() {
+        assert!(ByOwner::new(&[batch(vec![1, 0])], N_NAMES).is_err());
+        assert!(ByOwner::new(&[batch(vec![0, 5])], 5).is_err());
+    }
+}
