@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
 from bisect import bisect
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -212,8 +212,36 @@ def test_a_period_lies_in_its_range_and_the_range_narrows(
         assert abs(found.seconds / period_s - 1) <= 0.1
 
 
+def test_servers_that_are_replaced_in_between_hide_no_period() -> None:
+    """Four move every 1000 s; every 150 s on average two of them died and are replaced."""
+    chance, members, found = np.random.default_rng(1), [0, 1, 2, 3], []
+    for number in range(1200):
+        if number % 100 == 0:
+            members = [number * 10 + place for place in range(4)]
+        elif chance.random() < 10 / 150:
+            members[2:] = [number * 10, number * 10 + 1]
+        seen = tuple(sorted(f"ns {one}" for one in members))
+        found.append(Sample(NOW + 10.0 * number, "a.test.", "parent", seen))
+    assert estimate(found).seconds == pytest.approx(1000, rel=0.01)
+
+
+@pytest.mark.parametrize("every_s", [100, 700, 1400])
+def test_servers_that_move_by_halves_have_the_period_of_a_half(every_s: float) -> None:
+    """The longer one does not look, the more often both halves have moved: that is no move of all."""
+    found = []
+    for number in range(300):
+        moves = int(number * every_s // 1000)
+        seen = tuple(sorted((f"ns a{(moves + 1) // 2}", f"ns b{moves // 2}")))
+        found.append(Sample(NOW + every_s * number, "a.test.", "parent", seen))
+    told = estimate(found)
+    if every_s < 1000:
+        assert told.seconds == pytest.approx(1000, rel=0.01)
+    else:
+        assert told.seconds is None and told.at_most_s == pytest.approx(1400, rel=0.01)
+
+
 def test_servers_that_move_at_odd_times_have_a_mean_and_no_range() -> None:
-    chance = random.Random(3)  # noqa: S311  no secret
+    chance = random.Random(3)
     moves = list(accumulate(chance.expovariate(1 / 600) for _ in range(60)))
     samples = [
         Sample(NOW + at, "a.test.", "child", (f"ns {bisect(moves, at)}",))

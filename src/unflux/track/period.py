@@ -13,8 +13,9 @@ Between two samples something changed, or not: when it did is only known to lie 
 Samples farther apart than P only say "at most": when all of them differ, there is a bound and no
 estimate. A period shorter than the TTL can never be seen: within its TTL nothing is asked.
 
-A move is half of the servers or more at other addresses: networks replace single agents that died
-in between.
+A move is half of the servers or more at other addresses: networks replace single agents that
+died in between. Where several die in a period, that is not enough: so moves of all servers at
+once are tried first, of ways that look often enough to see two halves of a move apart.
 
 Where it goes wrong: a set that comes back between two samples looks as if nothing had happened; a
 cache between us and the zone shows moves late, by up to the TTL.
@@ -23,6 +24,7 @@ cache between us and the zone shows moves late, by up to the TTL.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -41,6 +43,9 @@ AROUND = 1.5
 MAX_GRID = 1500
 MAX_CONTRADICTED = 0.25
 """More pairs in contradiction than this share of the changes: they do not move by the clock."""
+
+HALF, ALL = 0.5, 1.0
+"""Shares of the name servers that are elsewhere after a move."""
 
 Pair = tuple[float, float, bool]
 """(time before, time after, changed?)."""
@@ -65,12 +70,12 @@ class Period(NamedTuple):
         return self.n_changes >= MOVES
 
 
-def pairs_of(samples: Iterable[Sample]) -> list[list[Pair]]:
+def pairs_of(samples: Iterable[Sample], share: float = HALF) -> list[list[Pair]]:
     """Neighbouring samples, way by way, of the ways that changed."""
     found = []
     for way in _by_way(samples):
         pairs = [
-            (before.at_s, after.at_s, moved(before, after))
+            (before.at_s, after.at_s, moved(before, after, share))
             for before, after in pairwise(way)
             if after.at_s > before.at_s
         ]
@@ -79,10 +84,10 @@ def pairs_of(samples: Iterable[Sample]) -> list[list[Pair]]:
     return found
 
 
-def moved(before: Sample, after: Sample) -> bool:
-    """Are half of the name servers, or more, elsewhere? One that was replaced is no move."""
+def moved(before: Sample, after: Sample, share: float = HALF) -> bool:
+    """Is that share of the name servers, or more, elsewhere? One that was replaced is no move."""
     gone = set(before.members) - set(after.members)
-    return len(gone) * 2 >= max(len(before.members), 1)
+    return len(gone) >= share * max(len(before.members), 1)
 
 
 def _by_way(samples: Iterable[Sample]) -> list[list[Sample]]:
@@ -95,21 +100,45 @@ def _by_way(samples: Iterable[Sample]) -> list[list[Sample]]:
 def estimate(samples: Sequence[Sample]) -> Period:
     """The period of one zone."""
     ways = pairs_of(samples)
-    pairs = [(until - since, changed) for way in ways for since, until, changed in way]
-    changed = sorted(seconds for seconds, has_changed in pairs if has_changed)
-    still = [seconds for seconds, has_changed in pairs if not has_changed]
+    changed, still = _lengths(ways)
+    counts = len(changed), len(samples)
     if len(changed) < MIN_CHANGES:
-        return Period(None, None, None, len(changed), len(samples))
+        return Period(None, None, None, *counts)
     if not still:
         at_most = min((way[-1][1] - way[0][0]) / max(len(way) - 1, 1) for way in ways)
-        return Period(None, None, at_most, len(changed), len(samples))
-    low = max(still) * (1 + 1e-9)
-    mean = _most_likely(changed, still, low, sum(seconds for seconds, _ in pairs) + low)
-    rhythms = [one for way in ways if (one := _rhythm(way[-MAX_PAIRS:], mean)) is not None]
+        return Period(None, None, at_most, *counts)
+    mean = _mean(changed, still)
+    close = [way for way in pairs_of(samples, ALL) if _usual_gap(way) <= mean / 2]
+    rhythms = _rhythms(close) or _rhythms(ways)
     if not rhythms:
-        return Period(mean, None, None, len(changed), len(samples))
+        return Period(mean, None, None, *counts)
     best = min(rhythms, key=lambda one: (one.high - one.low) / one.seconds)
-    return Period(best.seconds, (best.low, best.high), None, len(changed), len(samples))
+    return Period(best.seconds, (best.low, best.high), None, *counts)
+
+
+def _lengths(ways: list[list[Pair]]) -> tuple[list[float], list[float]]:
+    """Seconds between the samples of pairs with a change, sorted, and of pairs without."""
+    pairs = [(until - since, changed) for way in ways for since, until, changed in way]
+    changed = sorted(seconds for seconds, has_changed in pairs if has_changed)
+    return changed, [seconds for seconds, has_changed in pairs if not has_changed]
+
+
+def _mean(changed: list[float], still: list[float]) -> float:
+    low = max(still) * (1 + 1e-9)
+    return _most_likely(changed, still, low, sum(changed) + sum(still) + low)
+
+
+def _usual_gap(way: list[Pair]) -> float:
+    return statistics.median(until - since for since, until, _ in way)
+
+
+def _rhythms(ways: list[list[Pair]]) -> list[Rhythm]:
+    """The clocks that explain one of the ways each."""
+    changed, still = _lengths(ways)
+    if len(changed) < MIN_CHANGES or not still:
+        return []
+    mean = _mean(changed, still)
+    return [one for way in ways if (one := _rhythm(way[-MAX_PAIRS:], mean)) is not None]
 
 
 class Rhythm(NamedTuple):
