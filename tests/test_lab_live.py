@@ -326,14 +326,15 @@ def test_a_chain_goes_through_as_many_agents_as_it_has(lab: Lab) -> None:
     network = lab.status()["networks"]["chain-3-1"]
     name, first = network["names"][0], network["listed"][0][0]
     # The first agent may be a further one for others: our request is known by what it asks for.
-    got = lab.run(["curl", "-s", "-m", "5", "-H", f"Host: {name}", f"http://{first}/asked-by-us"])
+    url = f"http://{first}/asked-by-us?twice=a%20b"
+    got = lab.run(["curl", "-s", "-m", "5", "-d", "said-by-us", "-H", f"Host: {name}", url])
     assert "inert placeholder" in got.stdout
     deadline = time.monotonic() + 5
     hops: list[tuple[str, str]] = []
     while time.monotonic() < deadline and len(hops) < 3:
         hops, at = [], first
         for packet in read_packets(lab.out / "all.pcap"):
-            ours = b"/asked-by-us " in packet.payload
+            ours = b"POST /asked-by-us?twice=a%20b " in packet.payload
             if packet.source == at and ours and b"Via: " in packet.payload:
                 hops.append((packet.source, packet.target))
                 at = packet.target
@@ -356,7 +357,10 @@ def test_captures_scan_and_show_both_sides_and_the_truth_has_what_they_show(
     summary = json.loads(done.stdout)
     assert summary["people"]["content"] > 20 and summary["people"]["polls"] > 5
     assert summary["capture"]["dropped"] == 0
-    assert list((out / "agents").iterdir())
+    views = summary["capture"]["packets"]
+    for path in (out / "agents").iterdir():
+        assert (path.stat().st_size > 24) == (views[f"agents/{path.stem}"] > 0)
+    assert len(views) > 2
     known = json.loads((out / "labels.json").read_text())["names"]
     flux = {name for name, one in known.items() if one["flux"]}
     sure = flux & {name for name, one in known.items() if one["kind"] in ("pharma", "double")}
@@ -657,10 +661,10 @@ def test_ttls_are_divided_and_never_become_zero_by_it() -> None:
     ("arguments", "code", "word"),
     [
         (["walk", "triple"], 2, "single or double"),
-        (["run", "walk", "--for", "soon"], 2, "a duration is like"),
+        (["run", "walk", "--for", "soon"], 2, "is no duration; write 90s"),
         (["run", "walk", "--takedown", "agent"], 2, "agent@30s"),
         (["run", "walk", "--speed", "0"], 2, "--speed"),
-        (["run", "walk", "--for", "0s"], 2, "more than 0 s"),
+        (["run", "walk", "--for", "0s"], 2, "is no duration; write 90s"),
         (["run", "walk", "--takedown", "nope@2s"], 2, "no take-down 'nope'; known ones: agent,"),
         (["run", "walk", "--takedown", "agent@2s:nonet"], 2, "no flux network nonet; known ones:"),
         (["run", "walk", "--takedown", "agent-dns@2s"], 2, "it is single flux"),

@@ -390,4 +390,4 @@ def test_features_are_a_table_by_window_and_level(tmp_path, lab_tables, cli: Cli
     assert by_window["all", "registered_domain"] == 30
     done = cli("scan", path, *chosen, "--window", "soon")
     assert done.returncode == 2
-    assert "write 10m" in done.stderr
+    assert "write 90s, 10m" in done.stderr

@@ -36,7 +36,7 @@ def event(
     wire: bytes, *, at_s: float | None = None, client: bytes = bytes([198, 18, 9, 9])
 ) -> bytes:
     """A client's response as a dnstap payload, stamped now."""
-    at_s = time.time() if at_s is None else at_s
+    at_s = _about_now() if at_s is None else at_s
     one = Event(type=Event.MESSAGE, identity=b"r1")
     message = one.message
     message.type = message.CLIENT_RESPONSE
@@ -46,6 +46,16 @@ def event(
     message.response_time_sec, message.response_time_nsec = int(seconds), int(fraction * 1e9)
     message.response_message = wire
     return one.SerializeToString()
+
+
+def _about_now() -> float:
+    """Now, but for the first minutes of an hour: before them.
+
+    What expires in those, of a name with longer TTLs, was cached before the hour began: answers of
+    one moment with TTLs minutes apart would be copies of each other.
+    """
+    now = time.time()
+    return now - 300 if now % 3600 < 300 else now
 
 
 def events(
@@ -305,6 +315,10 @@ def test_a_zone_is_served_though_its_file_cannot_be_written(make: Make, tmp_path
     zone = dns.zone.Zone(watch.config.rpz_origin)
     dns.query.inbound_xfr("127.0.0.1", zone, port=server.port, lifetime=5)
     assert zone.find_rdataset("www.flux.test", "CNAME")
+    serial, n_failed = watch.publisher.serial, watch.publisher.n_failed
+    watch.publisher._failed_at = -1000.0
+    watch.tick()  # the file is tried again; nothing new is served
+    assert watch.publisher.n_failed == n_failed + 1 and watch.publisher.serial == serial
     close(watch)
 
 

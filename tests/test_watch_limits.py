@@ -164,6 +164,23 @@ def test_names_that_wait_for_the_next_round_are_told(make: Make, tmp_path: Path)
     assert set(watch.flux) == {"a.flux.test", "b.flux.test"}
 
 
+def test_zones_of_a_hoster_beyond_the_bound_are_counted(make: Make, tmp_path: Path) -> None:  # noqa: F811
+    watch = make()
+    zones = [
+        dns.message.make_response(dns.message.make_query(f"n{number}.test.", "NS"))
+        for number in range(300)
+    ]
+    for one in zones:
+        one.answer.append(
+            dns.rrset.from_text(one.question[0].name, 300, "IN", "NS", "ns.hoster.test.")
+        )
+    Tap(tmp_path / "tap.sock").send([event(one.to_wire()) for one in zones])
+    drain(watch, len(zones))
+    assert len(watch.window.zones_of("ns.hoster.test.")) == 256
+    assert watch.metrics()["unflux_watch_links_over_total"] == len(zones) - 256
+    assert "links_over" not in said(watch)
+
+
 def test_answers_of_another_time_are_told(make: Make, tmp_path: Path) -> None:  # noqa: F811
     watch = make()
     Tap(tmp_path / "tap.sock").send([event(a_response("a.test.", 60, ["198.18.0.1"]), at_s=1e9)])

@@ -200,15 +200,15 @@ def test_the_command_line_wins_over_the_file() -> None:
     ("text", "seconds"), [("500ms", 0.5), ("90s", 90), ("1.5h", 5400), ("2d", 172_800)]
 )
 def test_times_and_sizes_are_read(text: str, seconds: float) -> None:
-    assert config.duration_s(text, "x") == seconds
+    assert config.seconds_of(text, "x") == seconds
     assert (
         config.size_bytes("2G", "x")
         == config.size_bytes("2048 MiB".replace(" ", ""), "x")
         == 2 << 30
     )
     for wrong in ("", "0s", "5", "-1s", "1y"):
-        with pytest.raises(ValueError, match="x is a time"):
-            config.duration_s(wrong, "x")
+        with pytest.raises(ValueError, match=r"x: .* is no duration"):
+            config.seconds_of(wrong, "x")
 
 
 def test_a_watch_needs_an_input(cli: Cli) -> None:

@@ -23,6 +23,7 @@ from unflux.features import windows
 from unflux.sightings import Dataset, History, OnProgress
 from unflux.sources.base import ReadOptions
 from unflux.spark import SparkOptions
+from unflux.times import iso
 
 NO_ACTIVITY = (
     "The input has no activity: answers per response, failures and clients are unknown, so no "
@@ -79,20 +80,17 @@ class Judged:
     """Where each rdata of the history belongs, by its number."""
     history: History
     detector: Detector
+    threads: int = 1
 
     def findings(self, rows: Sequence[Row]) -> list[Finding]:
         """Findings with reasons, agents and clients, in the order of `rows`."""
-        agents = people.agents(self.history, self.places, rows)
+        agents = people.agents(self.history, self.places, rows, self.threads)
         clients = people.clients(self.history, rows)
         return [
-            self._finding(row, agents.get(row["name_id"]), clients.get(row["name_id"]))
-            for row in rows
+            self._finding(row, agents.get(row["name_id"]), *clients[row["name_id"]]) for row in rows
         ]
 
-    def _finding(
-        self, row: Row, agents: bytes | None, clients: tuple[bytes, int] | None
-    ) -> Finding:
-        listed, n_clients = clients or (b"[]", 0)
+    def _finding(self, row: Row, agents: bytes | None, clients: bytes, n_clients: int) -> Finding:
         return Finding(
             name=bare(row["name"]) or "",
             verdict=row["verdict"],
@@ -102,7 +100,7 @@ class Judged:
             benign_explanations=self.detector.explanations(row),
             blind_spots=_blind_spots_of(row),
             agents=msgspec.Raw(agents or b"[]"),
-            clients=msgspec.Raw(listed),
+            clients=msgspec.Raw(clients),
             n_clients=n_clients,
             first_seen=iso(row["first_us"]),
             last_seen=iso(row["last_us"]),
@@ -201,7 +199,7 @@ def judge(
     """
     published = every_feature or getattr(detector, "reads_published", True)
     table = features.compute(history, enrichment, threads=threads, published_too=published)
-    return Judged(detector.judge(table.table), table.places, table.history, detector)
+    return Judged(detector.judge(table.table), table.places, table.history, detector, threads)
 
 
 class _Columns(dict[str, list[Any]]):
@@ -271,14 +269,6 @@ def bare(name: str | None) -> str | None:
 def absolute(name: str) -> str:
     """The inverse of `bare`."""
     return name if name == "." else name + "."
-
-
-def iso(time_us: int | None) -> str | None:
-    """Microseconds since the epoch as ISO 8601 in UTC."""
-    if time_us is None:
-        return None
-    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_us % 1_000_000:06}Z"
 
 
 def _faster(one: float | None, other: float | None) -> float | None:

@@ -2,10 +2,11 @@
 //! and most leave the program as JSON anyway.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, UInt32Type};
-use arrow_array::{Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch, StringArray};
+use arrow_array::types::{Int32Type, UInt32Type};
+use arrow_array::{Array, Int32Array, PrimitiveArray, RecordBatch, StringArray};
 
-use crate::rollup::{Columns, Groups, keys, primitive};
+use crate::rollup::{Groups, Run, keys};
+use crate::threads::side_by_side;
 
 /// A name whose agents are asked for.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +49,6 @@ impl<'a> Words<'a> {
 /// Sightings by name, and where addresses belong.
 pub struct Agents<'a> {
     groups: Groups<'a>,
-    counts: Vec<&'a Int64Array>,
     rdata: &'a StringArray,
     asn: &'a PrimitiveArray<UInt32Type>,
     organisation: Words<'a>,
@@ -56,26 +56,24 @@ pub struct Agents<'a> {
     special: Words<'a>,
     /// Names called flux that use an address, by number of the rdata.
     used: Vec<u32>,
-    found: Vec<Agent>,
 }
 
 impl<'a> Agents<'a> {
-    /// `batches` share their dictionaries; `places` has a row per rdata.
+    /// `batches` are in canonical order; `places` has a row per rdata; `accused` are all that are,
+    /// by name.
     ///
     /// # Errors
     /// A sentence when a column is missing or of another type.
     pub fn new(batches: &'a [RecordBatch], places: &'a RecordBatch, accused: &[Accused]) -> Result<Self, String> {
         let first = batches.first().ok_or("no batch of sightings")?;
         let (names, rdata) = (keys::<Int32Type>(first, "owner")?.1, keys::<Int32Type>(first, "rdata")?.1);
-        let columns: Result<Vec<_>, String> = batches.iter().map(Columns::new).collect();
-        let counts: Result<_, String> =
-            batches.iter().map(|batch| primitive::<Int64Type>(batch, "count_raw")).collect();
-        if accused.iter().any(|one| one.name as usize >= names.len()) || places.num_rows() != rdata.len() {
-            return Err("names must be in the dictionary, and places must have a row per rdata".to_owned());
+        let is_ordered = accused.is_sorted_by(|a, b| a.name < b.name);
+        let is_known = accused.last().is_none_or(|last| (last.name as usize) < names.len());
+        if !is_ordered || !is_known || places.num_rows() != rdata.len() {
+            return Err("names must be in the dictionary and ascend, and places must have a row per rdata".to_owned());
         }
         let mut agents = Agents {
-            groups: Groups::new(columns?, names.len())?,
-            counts: counts?,
+            groups: Groups::new(batches, names.len())?,
             rdata,
             asn: places
                 .column_by_name("origin_asn")
@@ -84,29 +82,51 @@ impl<'a> Agents<'a> {
             organisation: Words::new(places, "organisation")?,
             country: Words::new(places, "country")?,
             special: Words::new(places, "special")?,
-            used: vec![0; rdata.len()],
-            found: Vec::new(),
+            used: Vec::new(),
         };
-        for one in accused.iter().filter(|one| one.is_flux) {
-            agents.gather(one.name);
-            for agent in &agents.found {
-                agents.used[agent.code as usize] += 1;
-            }
-        }
+        let mut used = vec![0; rdata.len()];
+        let flux: Vec<Accused> = accused.iter().copied().filter(|one| one.is_flux).collect();
+        agents.each(&flux, |_, found| found.iter().for_each(|agent| used[agent.code as usize] += 1));
+        agents.used = used;
         Ok(agents)
     }
 
-    /// Each address of a name once.
-    fn gather(&mut self, name: u32) {
-        self.found.clear();
-        for row in self.groups.of(name as usize) {
-            let (batch, row) = self.groups.place(*row);
-            if let Some((code, first_us, last_us)) = self.groups.address(batch, row) {
-                self.found.push(Agent { code, first_us, last_us, count: self.counts[batch].value(row) });
+    /// The agents of some names as JSON arrays, each in the order they were first seen; `None` for a
+    /// name without an address.
+    pub fn json(&self, accused: &[Accused], threads: usize) -> Vec<Option<Vec<u8>>> {
+        let some = accused.chunks(accused.len().div_ceil(threads.max(1)).max(1));
+        let parts = side_by_side(threads, some, |some| {
+            let mut all = Vec::with_capacity(some.len());
+            self.each(some, |one, found| all.push(self.list(one, found)));
+            all
+        });
+        parts.into_iter().flatten().collect()
+    }
+
+    /// Call with each of these and each of its addresses once.
+    fn each(&self, accused: &[Accused], mut take: impl FnMut(Accused, &mut [Agent])) {
+        let (Some(first), Some(last)) = (accused.first(), accused.last()) else { return };
+        let mut left = accused.iter().copied().peekable();
+        let mut found = Vec::new();
+        self.groups.by_owner.each(first.name as usize..last.name as usize + 1, |name, runs| {
+            if let Some(one) = left.next_if(|one| one.name as usize == name) {
+                self.gather(runs, &mut found);
+                take(one, &mut found);
             }
+        });
+    }
+
+    fn gather(&self, runs: &[Run], found: &mut Vec<Agent>) {
+        found.clear();
+        for (batch, rows) in runs {
+            let batch = &self.groups.batches[*batch];
+            found.extend(rows.clone().filter_map(|row| {
+                let (code, first_us, last_us) = batch.address(row)?;
+                Some(Agent { code, first_us, last_us, count: batch.count_raw.value(row) })
+            }));
         }
-        self.found.sort_unstable_by_key(|agent| agent.code);
-        self.found.dedup_by(|next, kept| {
+        found.sort_unstable_by_key(|agent| agent.code);
+        found.dedup_by(|next, kept| {
             let same = next.code == kept.code;
             if same {
                 kept.first_us = kept.first_us.min(next.first_us);
@@ -117,19 +137,13 @@ impl<'a> Agents<'a> {
         });
     }
 
-    /// The agents of a name as a JSON array, in the order they were first seen; `None` when it has no
-    /// address.
-    pub fn json(&mut self, accused: Accused) -> Option<Vec<u8>> {
-        self.gather(accused.name);
-        let address = |agent: &Agent| self.rdata.value(agent.code as usize);
-        let mut found = std::mem::take(&mut self.found);
-        found.sort_unstable_by(|a, b| a.first_us.cmp(&b.first_us).then_with(|| address(a).cmp(address(b))));
+    fn list(&self, accused: Accused, found: &mut [Agent]) -> Option<Vec<u8>> {
+        found.sort_unstable_by_key(|agent| (agent.first_us, self.rdata.value(agent.code as usize)));
         let mut out = Vec::with_capacity(2 + found.len() * 240);
-        for agent in &found {
+        for agent in found.iter() {
             out.push(if out.is_empty() { b'[' } else { b',' });
             self.write(accused, agent, &mut out);
         }
-        self.found = found;
         (!out.is_empty()).then(|| {
             out.push(b']');
             out

@@ -4,7 +4,7 @@
 //! and rows in their order, what follows depends on what was seen alone, whichever engine read it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
@@ -18,6 +18,7 @@ use arrow_schema::{ArrowError, DataType, TimeUnit};
 
 use crate::rollup::keys;
 use crate::rows::sort_by_owner;
+use crate::threads::side_by_side;
 
 /// Both tables in the order of owner, rdata, type and vantage, inside each batch. All batches have
 /// the same dictionaries; what none of their rows refers to is left out of these, unless it is a
@@ -50,8 +51,11 @@ pub fn canonical(
         (Order::new(names, &used_names), other.join().expect("a sorting thread does not panic"))
     });
     drop(first);
-    let sightings = on_threads(threads, sightings, |batch| in_order(&batch, &owner, Some(&rdata)))?;
-    Ok((sightings, on_threads(threads, activity, |batch| in_order(&batch, &owner, None))?))
+    let small = Copies::of(sightings.iter().chain(&activity));
+    let sightings =
+        side_by_side(threads, sightings.into_iter(), |batch| in_order(&batch, &owner, Some(&rdata), &small));
+    let activity = side_by_side(threads, activity.into_iter(), |batch| in_order(&batch, &owner, None, &small));
+    Ok((sightings.into_iter().collect::<Result<_, _>>()?, activity.into_iter().collect::<Result<_, _>>()?))
 }
 
 /// Mark the dictionary values that rows refer to.
@@ -62,6 +66,38 @@ fn mark<'a>(batches: impl Iterator<Item = &'a RecordBatch>, column: &str, used: 
         }
     }
     Ok(())
+}
+
+/// The other dictionaries (types, vantages, clients), copied once. Arrays that came from elsewhere
+/// keep the whole batch that they came with in memory, so none of them may stay.
+struct Copies(HashMap<(usize, usize), ArrayRef>);
+
+impl Copies {
+    fn of<'a>(batches: impl Iterator<Item = &'a RecordBatch>) -> Self {
+        let mut copies = HashMap::new();
+        for column in batches.flat_map(RecordBatch::columns) {
+            let values = match column.data_type() {
+                DataType::Dictionary(key, _) if **key != DataType::Int32 => column.as_any_dictionary().values(),
+                DataType::List(_) => column.as_list::<i32>().values().as_any_dictionary().values(),
+                _ => continue,
+            };
+            if let Some(texts) = values.as_string_opt::<i32>() {
+                let copy = || Arc::new(texts.iter().collect::<StringArray>()) as ArrayRef;
+                copies.entry(Self::place(texts)).or_insert_with(copy);
+            }
+        }
+        Copies(copies)
+    }
+
+    /// What tells one dictionary from another while all of them are there.
+    fn place(texts: &StringArray) -> (usize, usize) {
+        (texts.value_offsets().as_ptr() as usize, texts.len())
+    }
+
+    fn get<'a>(&'a self, values: &'a ArrayRef) -> &'a ArrayRef {
+        let copy = values.as_string_opt::<i32>().and_then(|texts| self.0.get(&Self::place(texts)));
+        copy.unwrap_or(values)
+    }
 }
 
 /// Texts in the order of their bytes.
@@ -113,7 +149,7 @@ struct Place {
     key: u64,
 }
 
-fn in_order(batch: &RecordBatch, owner: &Order, rdata: Option<&Order>) -> Result<RecordBatch, String> {
+fn in_order(batch: &RecordBatch, owner: &Order, rdata: Option<&Order>, small: &Copies) -> Result<RecordBatch, String> {
     let owners = keys::<Int32Type>(batch, "owner")?.0.values();
     let (rdtypes, names) = keys::<UInt16Type>(batch, "rdtype")?;
     let rdtype_ranks = Order::new(names, &vec![true; names.len()]).ranks;
@@ -135,7 +171,7 @@ fn in_order(batch: &RecordBatch, owner: &Order, rdata: Option<&Order>) -> Result
         schema.fields().iter().zip(batch.columns()).map(|(field, column)| match (field.name().as_str(), rdata) {
             ("owner", _) => owner.column(batch, "owner", &rows),
             ("rdata", Some(rdata)) => rdata.column(batch, "rdata", &rows),
-            (name, _) => taken(column, &rows).map_err(|error| format!("column {name}: {error}")),
+            (name, _) => taken(column, &rows, small).map_err(|error| format!("column {name}: {error}")),
         });
     RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?).map_err(|error| error.to_string())
 }
@@ -145,7 +181,7 @@ fn dictionary<K: ArrowDictionaryKeyType>(keys: PrimitiveArray<K>, values: &Array
 }
 
 /// The values of some rows, of any type that these tables have.
-fn taken(column: &ArrayRef, rows: &[Place]) -> Result<ArrayRef, ArrowError> {
+fn taken(column: &ArrayRef, rows: &[Place], small: &Copies) -> Result<ArrayRef, ArrowError> {
     let at = rows.iter().map(|place| place.row as usize);
     Ok(match column.data_type() {
         DataType::Int64 => Arc::new(values::<Int64Type>(column.as_primitive(), at)),
@@ -155,8 +191,8 @@ fn taken(column: &ArrayRef, rows: &[Place]) -> Result<ArrayRef, ArrowError> {
             let taken = values::<TimestampMicrosecondType>(column.as_primitive(), at);
             Arc::new(taken.with_timezone_opt(zone.clone()))
         }
-        DataType::Dictionary(key, _) if **key == DataType::Int8 => again::<Int8Type>(column, at)?,
-        DataType::Dictionary(key, _) if **key == DataType::UInt16 => again::<UInt16Type>(column, at)?,
+        DataType::Dictionary(key, _) if **key == DataType::Int8 => again::<Int8Type>(column, at, small)?,
+        DataType::Dictionary(key, _) if **key == DataType::UInt16 => again::<UInt16Type>(column, at, small)?,
         DataType::List(field) => {
             let list = column.as_list::<i32>();
             let keys = list.values().as_dictionary::<Int32Type>();
@@ -168,7 +204,7 @@ fn taken(column: &ArrayRef, rows: &[Place]) -> Result<ArrayRef, ArrowError> {
                 members.extend_from_slice(&keys.keys().values()[ends[row] as usize..ends[row + 1] as usize]);
                 offsets.push(members.len() as i32); // no more than there were
             }
-            let values = dictionary::<Int32Type>(Int32Array::from(members), keys.values())?;
+            let values = dictionary::<Int32Type>(Int32Array::from(members), small.get(keys.values()))?;
             Arc::new(ListArray::try_new(field.clone(), OffsetBuffer::new(offsets.into()), values, None)?)
         }
         other => return Err(ArrowError::InvalidArgumentError(format!("no column of these tables is {other}"))),
@@ -178,9 +214,10 @@ fn taken(column: &ArrayRef, rows: &[Place]) -> Result<ArrayRef, ArrowError> {
 fn again<K: ArrowDictionaryKeyType>(
     column: &ArrayRef,
     at: impl ExactSizeIterator<Item = usize> + Clone,
+    small: &Copies,
 ) -> Result<ArrayRef, ArrowError> {
     let column = column.as_dictionary::<K>();
-    dictionary::<K>(values::<K>(column.keys(), at), column.values())
+    dictionary::<K>(values::<K>(column.keys(), at), small.get(column.values()))
 }
 
 fn values<T: ArrowPrimitiveType>(
@@ -190,28 +227,4 @@ fn values<T: ArrowPrimitiveType>(
     let all = column.values();
     let nulls = column.nulls().map(|nulls| at.clone().map(|row| nulls.is_valid(row)).collect::<NullBuffer>());
     PrimitiveArray::new(at.map(|row| all[row]).collect::<Vec<_>>().into(), nulls)
-}
-
-/// Do some work for each batch, in their order, giving each back once it is done.
-fn on_threads(
-    threads: usize,
-    batches: Vec<RecordBatch>,
-    work: impl Fn(RecordBatch) -> Result<RecordBatch, String> + Sync,
-) -> Result<Vec<RecordBatch>, String> {
-    let n = batches.len();
-    let waiting = Mutex::new(batches.into_iter().enumerate());
-    let run = || {
-        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-        std::iter::from_fn(next).map(|(place, batch)| Ok((place, work(batch)?))).collect::<Result<Vec<_>, String>>()
-    };
-    let mut done = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(n)).map(|_| scope.spawn(run)).collect();
-        let mut done = run()?;
-        for other in others {
-            done.extend(other.join().expect("a sorting thread does not panic")?);
-        }
-        Ok::<_, String>(done)
-    })?;
-    done.sort_by_key(|(place, _)| *place);
-    Ok(done.into_iter().map(|(_, batch)| batch).collect())
 }

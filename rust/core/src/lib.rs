@@ -10,6 +10,7 @@
 pub mod activity;
 pub mod agents;
 pub mod answers;
+pub mod asking;
 pub mod canonical;
 pub mod capture;
 pub mod chunks;
@@ -48,5 +49,6 @@ pub mod staying;
 pub mod streams;
 pub mod table;
 pub mod text;
+mod threads;
 pub mod visits;
 pub mod zeek;

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch};
 
 /// Addresses of a name that are compared, and names that are met at one address.
 pub const SAMPLE: usize = 64;
@@ -115,17 +115,17 @@ impl Meetings {
 ///
 /// # Errors
 /// A sentence when the columns do not fit together.
-pub fn of_rows(rows: &Int64Array, codes: &Int64Array) -> Result<RecordBatch, String> {
+pub fn of_rows(rows: &Int32Array, codes: &Int32Array) -> Result<RecordBatch, String> {
     if rows.len() != codes.len() || rows.null_count() + codes.null_count() > 0 {
         return Err("rows and codes go in pairs".to_owned());
     }
-    let number = |value: i64| u32::try_from(value).map_err(|_| format!("{value} is no number of a row or an address"));
+    let number = |value: i32| u32::try_from(value).map_err(|_| format!("{value} is no number of a row or an address"));
     let codes = codes.values().iter().map(|code| number(*code)).collect::<Result<Vec<_>, _>>()?;
     let mut meetings = Meetings::default();
     let mut start = 0;
     for run in rows.values().chunk_by(|a, b| a == b) {
         let end = start + run.len();
-        meetings.add(number(run[0])?, run[0], codes[start..end].iter().copied());
+        meetings.add(number(run[0])?, i64::from(run[0]), codes[start..end].iter().copied());
         start = end;
     }
     let (mut a, mut b, mut n) = (Vec::new(), Vec::new(), Vec::new());

@@ -11,7 +11,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
-use std::sync::{Mutex, PoisonError};
 
 pub use crate::activity::MAX_CLIENTS;
 use crate::activity::{Activities, Change, NO_MINUTE, Sum};
@@ -24,6 +23,7 @@ use crate::pending::{
 pub use crate::rows::Seen;
 use crate::rows::{Row, Rows};
 use crate::table::{Entry, Mapping, NONE, Tables, WARM};
+use crate::threads::side_by_side;
 
 mod open;
 pub mod window;
@@ -496,31 +496,9 @@ impl Reducer {
         self.settle();
         let tables = &self.tables;
         let hours = std::mem::take(&mut self.closed).into_values();
-        let mut done = side_by_side(threads, hours, |pieces| Bucket::merged(pieces, tables, &mut Default::default()));
-        done.sort_by_key(|bucket| bucket.hour);
+        let done = side_by_side(threads, hours, |pieces| Bucket::merged(pieces, tables, &mut Default::default()));
         (done, self.tables)
     }
-}
-
-/// Do some work for each item on `threads` threads; the results come in any order.
-fn side_by_side<T: Send, R: Send>(
-    threads: usize,
-    items: impl Iterator<Item = T> + Send,
-    work: impl Fn(T) -> R + Sync,
-) -> Vec<R> {
-    let waiting = Mutex::new(items);
-    let work = || {
-        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-        std::iter::from_fn(next).map(&work).collect::<Vec<_>>()
-    };
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut done = work();
-        for other in others {
-            done.extend(other.join().expect("a working thread does not panic"));
-        }
-        done
-    })
 }
 
 /// A record twice in one response counts once: the later ones get the count 0.

@@ -6,7 +6,7 @@
 //! is `count_raw` (`responses`) for the vantages `upstream` and `history`, else the number of bits
 //! set in `fresh_minutes`.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -29,6 +29,7 @@ use crate::report::{Malformed, Report};
 use crate::rows::Rows;
 use crate::table::Tables;
 use crate::text::{self, in_calendar};
+use crate::threads::side_by_side;
 
 /// What a reducer gives: the two tables, and what the numbers in their dictionaries stand for.
 pub struct Reduced {
@@ -47,27 +48,11 @@ pub fn export(reducer: Reducer, threads: usize) -> Result<Reduced, ArrowError> {
         buckets.push(Bucket::default()); // the columns must be there even when no row is
     }
     let dictionaries = Dictionaries::new(&buckets, &tables);
-    let n = buckets.len();
-    let queue = Mutex::new(buckets.into_iter().enumerate());
-    let work = || -> Result<Vec<(usize, RecordBatch, RecordBatch)>, ArrowError> {
-        let mut done = Vec::new();
-        while let Some((place, bucket)) = queue.lock().ok().and_then(|mut queue| queue.next()) {
-            let Bucket { hour, rows, activity, .. } = bucket;
-            let activity = activity_batch(hour, activity, &dictionaries, tables.clients())?;
-            done.push((place, sightings_batch(rows, &dictionaries)?, activity));
-        }
-        Ok(done)
-    };
-    let mut batches = std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads.clamp(1, n)).map(|_| scope.spawn(work)).collect();
-        let join = |handle: std::thread::ScopedJoinHandle<'_, _>| {
-            handle.join().expect("a thread that builds columns does not panic")
-        };
-        handles.into_iter().map(join).collect::<Result<Vec<_>, ArrowError>>()
-    })?
-    .concat();
-    batches.sort_by_key(|(place, ..)| *place);
-    let (sightings, activity) = batches.into_iter().map(|(_, sightings, activity)| (sightings, activity)).unzip();
+    let batches = side_by_side(threads, buckets.into_iter(), |Bucket { hour, rows, activity }| {
+        let activity = activity_batch(hour, activity, &dictionaries, tables.clients())?;
+        Ok((sightings_batch(rows, &dictionaries)?, activity))
+    });
+    let (sightings, activity) = batches.into_iter().collect::<Result<Vec<_>, ArrowError>>()?.into_iter().unzip();
     Ok(Reduced { sightings, activity, tables })
 }
 

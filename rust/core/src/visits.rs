@@ -5,6 +5,7 @@
 //! samples of a pool; one that was seen again is the same sample.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// Addresses of one name whose visits are kept one by one.
 pub const MAX_HOSTS: usize = 1 << 16;
@@ -38,9 +39,7 @@ pub struct Host {
     pub n_answers: u32,
     /// Times it came: it stood in an answer and not in the one before.
     pub n_visits: u32,
-    /// Minutes in which its first and its last visit began, and numbers of those answers.
-    pub first_minute: i64,
-    pub last_minute: i64,
+    /// Numbers of the answers in which its first and its last visit began.
     pub first_place: u32,
     pub last_place: u32,
     /// Its latest place in [`Visits::stays`].
@@ -52,12 +51,20 @@ pub struct Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stay {
     pub code: u32,
-    /// Number of the block since the epoch.
-    pub block: i64,
     pub n_visits: u32,
-    /// Minutes in which the first and the last of them began.
-    pub first_minute: i64,
-    pub last_minute: i64,
+    /// Number of the block since the epoch.
+    pub block: i32,
+    /// Minutes of the block in which the first and the last of them began.
+    first: u16,
+    last: u16,
+}
+
+impl Stay {
+    /// Minutes since the epoch in which the first and the last visit began.
+    pub fn minutes(&self) -> (i64, i64) {
+        let start = i64::from(self.block) * BLOCK_MIN;
+        (start + i64::from(self.first), start + i64::from(self.last))
+    }
 }
 
 /// Counts of one name, record type and vantage.
@@ -140,19 +147,16 @@ impl Visits {
                 host.n_answers += 1;
                 if !stayed {
                     host.n_visits += 1;
-                    (host.last_minute, host.last_place) = (minute, place);
+                    host.last_place = place;
                     host.stay = stay(&mut self.stays, host.stay, *code, minute);
                 }
             } else if self.hosts.len() < MAX_HOSTS {
                 self.at.insert(*code, self.hosts.len() as u32);
-                let (first_minute, first_place) = (minute, place);
                 self.hosts.push(Host {
                     code: *code,
                     n_answers: 1,
                     n_visits: 1,
-                    first_minute,
-                    last_minute: minute,
-                    first_place,
+                    first_place: place,
                     last_place: place,
                     stay: stay(&mut self.stays, usize::MAX, *code, minute),
                 });
@@ -232,22 +236,42 @@ impl Visits {
 
 /// Count a visit that begins now to a host's latest stay, or to a new one; returns its place.
 fn stay(stays: &mut Vec<Stay>, latest: usize, code: u32, minute: i64) -> usize {
-    let block = minute.div_euclid(BLOCK_MIN);
+    let block = minute.div_euclid(BLOCK_MIN) as i32; // minutes of 64-bit microseconds: far from 2^31 blocks
+    let at = minute.rem_euclid(BLOCK_MIN) as u16;
     if let Some(known) = stays.get_mut(latest).filter(|known| known.block == block) {
         known.n_visits += 1;
-        known.last_minute = minute;
+        known.last = at;
         return latest;
     }
     if stays.len() >= MAX_STAYS {
         return usize::MAX;
     }
-    stays.push(Stay { code, block, n_visits: 1, first_minute: minute, last_minute: minute });
+    stays.push(Stay { code, n_visits: 1, block, first: at, last: at });
     stays.len() - 1
 }
 
+/// Periods that are tried: one minute to a fortnight in steps of 5 %.
+const N_PERIODS: usize = 204;
+/// Chance that a change is missed, or seen where none was: clocks are not exact, and a draw may repeat itself.
+const MISS: f64 = 0.02;
+
+fn period(step: usize) -> f64 {
+    1.05f64.powi(step as i32)
+}
+
+/// By period: ln of the chances that a clock has struck, and has not, between looks so many minutes apart.
+fn chances(gap: u32) -> [(f64, f64); N_PERIODS] {
+    std::array::from_fn(|step| {
+        let chance = (f64::from(gap) / period(step)).clamp(MISS, 1.0 - MISS);
+        (chance.ln(), (1.0 - chance).ln())
+    })
+}
+
+/// The same for gaps up to two hours, worked out once: logarithms are dear.
+static SHORT_GAPS: LazyLock<Vec<[(f64, f64); N_PERIODS]>> = LazyLock::new(|| (0..=120).map(chances).collect());
+
 /// See [`Visits::period_min`].
 pub fn period_min(gaps: &[(u32, bool)]) -> Option<f64> {
-    const MISS: f64 = 0.02; // clocks are not exact, and a draw may repeat itself
     if gaps.iter().filter(|(_, changed)| *changed).count() < 3 {
         return None;
     }
@@ -263,19 +287,25 @@ pub fn period_min(gaps: &[(u32, bool)]) -> Option<f64> {
             _ => tallies.push((gap, u32::from(changed), u32::from(!changed))),
         }
     }
-    let likelihood = |period: f64| {
-        tallies.iter().fold(0.0, |sum, (gap, changed, same)| {
-            let chance = (f64::from(*gap) / period).clamp(MISS, 1.0 - MISS);
-            sum + f64::from(*changed) * chance.ln() + f64::from(*same) * (1.0 - chance).ln()
-        })
-    };
-    // One minute to a fortnight in steps of 5 %; the longest of equally likely ones.
+    let mut likelihoods = [0.0; N_PERIODS];
+    for (gap, changed, same) in tallies {
+        let long;
+        let chances = match SHORT_GAPS.get(gap as usize) {
+            Some(chances) => chances,
+            None => {
+                long = chances(gap);
+                &long
+            }
+        };
+        for (sum, (struck, silent)) in likelihoods.iter_mut().zip(chances) {
+            *sum = *sum + f64::from(changed) * struck + f64::from(same) * silent;
+        }
+    }
+    // The longest of equally likely ones.
     let mut best = (f64::NEG_INFINITY, 1.0);
-    for step in 0..204 {
-        let period = 1.05f64.powi(step);
-        let value = likelihood(period);
+    for (step, value) in likelihoods.into_iter().enumerate() {
         if value >= best.0 - 1e-9 {
-            best = (value, period);
+            best = (value, period(step));
         }
     }
     Some(best.1)
@@ -320,14 +350,9 @@ mod tests {
     #[test]
     fn visits_are_counted_by_blocks_of_six_hours() {
         let visits = run(&[(0, &[1]), (60, &[2]), (120, &[1]), (350, &[2]), (400, &[1])]);
-        let stay = |code, block, n_visits, first_minute, last_minute| Stay {
-            code,
-            block,
-            n_visits,
-            first_minute,
-            last_minute,
-        };
-        assert_eq!(visits.stays, [stay(1, 0, 2, 0, 120), stay(2, 0, 2, 60, 350), stay(1, 1, 1, 400, 400)]);
+        let told: Vec<_> =
+            visits.stays.iter().map(|stay| (stay.code, stay.block, stay.n_visits, stay.minutes())).collect();
+        assert_eq!(told, [(1, 0, 2, (0, 120)), (2, 0, 2, (60, 350)), (1, 1, 1, (400, 400))]);
     }
 
     #[test]

@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray, make_array};
+use arrow_array::{Array, Int32Array, RecordBatch, StringArray, make_array};
 use arrow_pyarrow::{PyArrowType, ToPyArrow};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use unflux_core::{
-    agents, answers, canonical, clients, compose, enrich, flows, formats, input, meetings, reduce, report, rollup,
-    sightings, source,
+    agents, answers, asking, canonical, clients, compose, enrich, flows, formats, input, meetings, reduce, report,
+    rollup, sightings, source,
 };
 
 type Batch = PyArrowType<RecordBatch>;
@@ -370,21 +370,22 @@ impl Suffixes {
 #[pyfunction]
 #[pyo3(name = "meetings")]
 fn met<'py>(py: Python<'py>, rows: ArrayData, codes: ArrayData) -> PyResult<Bound<'py, PyAny>> {
-    let (rows, codes) = (as_integers(rows)?, as_integers(codes)?);
+    let (rows, codes) = (as_numbers(rows)?, as_numbers(codes)?);
     let batch = py.detach(|| meetings::of_rows(&rows, &codes)).map_err(PyValueError::new_err)?;
     batch.to_pyarrow(py)
 }
 
-fn as_integers(data: ArrayData) -> PyResult<Int64Array> {
+fn as_numbers(data: ArrayData) -> PyResult<Int32Array> {
     let array = make_array(data.0);
     array
         .as_any()
-        .downcast_ref::<Int64Array>()
+        .downcast_ref::<Int32Array>()
         .cloned()
-        .ok_or_else(|| PyValueError::new_err(format!("an array of int64 is needed, not {}", array.data_type())))
+        .ok_or_else(|| PyValueError::new_err(format!("an array of int32 is needed, not {}", array.data_type())))
 }
 
-/// Counts per name out of sightings; see `unflux_core::rollup`.
+/// Counts per name out of sightings in canonical order, and hosts, stays and slices of pools; see
+/// `unflux_core::rollup`.
 #[pyfunction]
 fn roll_up<'py>(
     py: Python<'py>,
@@ -393,23 +394,27 @@ fn roll_up<'py>(
     places: Batch,
     domains: ArrayData,
     threads: usize,
-) -> PyResult<Bound<'py, PyAny>> {
-    let domains = make_array(domains.0);
-    let domains = domains
-        .as_any()
-        .downcast_ref::<Int32Array>()
-        .ok_or_else(|| PyValueError::new_err("domains must be the int32 keys of a dictionary"))?;
-    let batches = |list: Vec<Batch>| list.into_iter().map(|batch| batch.0).collect::<Vec<RecordBatch>>();
+) -> PyResult<[Bound<'py, PyAny>; 4]> {
+    let domains = as_numbers(domains)?;
     let (sightings, activity) = (batches(sightings), batches(activity));
-    let rolled = py.detach(|| rollup::rollup(&sightings, &activity, &places.0, domains, threads));
-    rolled.map_err(PyValueError::new_err)?.to_pyarrow(py)
+    let rolled = py.detach(|| rollup::rollup(&sightings, &activity, &places.0, &domains, threads));
+    let rollup::Rollup { names, hosts, stays, slices } = rolled.map_err(PyValueError::new_err)?;
+    Ok([names.to_pyarrow(py)?, hosts.to_pyarrow(py)?, stays.to_pyarrow(py)?, slices.to_pyarrow(py)?])
 }
+
+fn batches(list: Vec<Batch>) -> Vec<RecordBatch> {
+    list.into_iter().map(|batch| batch.0).collect()
+}
+
+/// Names whose agents are put together at a time: all of them twice, here and in Python, would be
+/// hundreds of megabytes.
+const AGENTS_AT_ONCE: usize = 512;
 
 /// Agents of names as JSON arrays; None for a name without addresses.
 ///
-/// `names`, `is_flux` and `rotates` have an entry per name, each name once.
+/// `names` ascend; `is_flux` and `rotates` have an entry per name.
 #[pyfunction]
-#[pyo3(name = "agents")]
+#[pyo3(name = "agents", signature = (sightings, places, names, is_flux, rotates, threads=1))]
 fn agents_of<'py>(
     py: Python<'py>,
     sightings: Vec<Batch>,
@@ -417,6 +422,7 @@ fn agents_of<'py>(
     names: Vec<u32>,
     is_flux: Vec<bool>,
     rotates: Vec<bool>,
+    threads: usize,
 ) -> PyResult<Vec<Option<Bound<'py, PyBytes>>>> {
     if names.len() != is_flux.len() || names.len() != rotates.len() {
         return Err(PyValueError::new_err("names, is_flux and rotates must have the same length"));
@@ -427,10 +433,29 @@ fn agents_of<'py>(
         .zip(flags)
         .map(|(name, (is_flux, rotates))| agents::Accused { name, is_flux, rotates })
         .collect();
-    let batches: Vec<RecordBatch> = sightings.into_iter().map(|batch| batch.0).collect();
-    let mut agents = py.detach(|| agents::Agents::new(&batches, &places.0, &accused)).map_err(PyValueError::new_err)?;
-    // One by one: all of them twice, here and in Python, would be hundreds of megabytes.
-    Ok(accused.into_iter().map(|one| py.detach(|| agents.json(one)).map(|json| PyBytes::new(py, &json))).collect())
+    let sightings = batches(sightings);
+    let agents = py.detach(|| agents::Agents::new(&sightings, &places.0, &accused)).map_err(PyValueError::new_err)?;
+    let mut all = Vec::with_capacity(accused.len());
+    for some in accused.chunks(AGENTS_AT_ONCE) {
+        let listed = py.detach(|| agents.json(some, threads));
+        all.extend(listed.into_iter().map(|json| json.map(|json| PyBytes::new(py, &json))));
+    }
+    Ok(all)
+}
+
+/// Of each of these names, which ascend: the clients that asked as a JSON array, and their number.
+#[pyfunction]
+#[pyo3(name = "clients")]
+fn asked_by<'py>(
+    py: Python<'py>,
+    activity: Vec<Batch>,
+    n_names: usize,
+    names: Vec<u32>,
+) -> PyResult<Vec<(Bound<'py, PyBytes>, usize)>> {
+    let activity = batches(activity);
+    let listed = py.detach(|| asking::Asking::new(&activity, n_names).map(|asking| asking.json(&names)));
+    let listed = listed.map_err(PyValueError::new_err)?;
+    Ok(listed.into_iter().map(|(json, n)| (PyBytes::new(py, &json), n)).collect())
 }
 
 /// Rows of the answers table as bytes: records of a pcap file, frames of dnstap, rows of Zeek's log.
@@ -483,6 +508,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(met, module)?)?;
     module.add_function(wrap_pyfunction!(roll_up, module)?)?;
     module.add_function(wrap_pyfunction!(agents_of, module)?)?;
+    module.add_function(wrap_pyfunction!(asked_by, module)?)?;
     module.add_function(wrap_pyfunction!(composed, module)?)?;
     module.add_function(wrap_pyfunction!(zeek_fields, module)?)?;
     module.add_function(wrap_pyfunction!(kinds, module)?)?;

@@ -119,8 +119,8 @@ impl Window {
     }
 
     /// (sightings, activity) of everything that judging these names needs.
-    fn select<'py>(&self, py: Python<'py>, ids: Vec<u32>) -> PyResult<(Batches<'py>, Batches<'py>)> {
-        let window = &self.0;
+    fn select<'py>(&mut self, py: Python<'py>, ids: Vec<u32>) -> PyResult<(Batches<'py>, Batches<'py>)> {
+        let window = &mut self.0;
         let reducer = py.detach(|| window.select(&ids));
         to_python(py, reducer, 1)
     }
@@ -177,6 +177,14 @@ impl Window {
         ] {
             out.set_item(name, value)?;
         }
+        Ok(out)
+    }
+
+    /// How much was not followed for its bounds, since the start.
+    fn bounds<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let out = PyDict::new(py);
+        out.set_item("links_over", self.0.bounds.links_over)?;
+        out.set_item("sharers_over", self.0.bounds.sharers_over)?;
         Ok(out)
     }
 

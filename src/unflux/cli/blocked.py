@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from unflux.cli import common
-from unflux.pipeline import iso
+from unflux.times import iso
 from unflux.watch import store
 
 

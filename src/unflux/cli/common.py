@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -16,12 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from unflux import sources
-from unflux.cli.times import duration_s, parse_us
 from unflux.errors import UnfluxError
 from unflux.share.text import visible
 from unflux.sightings import Input, OnProgress, sigterm_as_interrupt
 from unflux.sources.base import ANY_TIME_US, ReadOptions, client_key_of
 from unflux.spark.options import SparkOptions, parse_conf
+from unflux.times import duration_s, parse_us
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_FOUND = 0, 1, 2, 3
 
@@ -110,7 +111,7 @@ def read_options(
 def window_s(text: str | None) -> int | None:
     """Seconds of ``--window``."""
     try:
-        return None if text is None else duration_s(text)
+        return None if text is None else math.ceil(duration_s(text))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--window") from None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,8 @@ import typer
 
 from unflux.cli import common
 from unflux.errors import UnfluxError
+from unflux.times import duration_s
 
-UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 Which = Annotated[
     Path | None, typer.Option("--lab", help="Directory of the lab, where several run.")
 ]
@@ -30,25 +29,13 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def seconds(text: str) -> float:
-    """A duration such as 90, 90s, 10m or 1.5h.
-
-    >>> seconds("10m")
-    600.0
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if not match:
-        raise typer.BadParameter(f"a duration is like 90s, 10m or 1h, not {text!r}")
-    return float(match[1]) * UNITS[match[2]]
-
-
 def _takedown_at(text: str) -> tuple[str, float, str | None]:
     """`WHAT@TIME` or `WHAT@TIME:NETWORK`."""
     what, at, rest = text.partition("@")
     when, _, network = rest.partition(":")
     if not at or not when:
         raise typer.BadParameter(f"a take-down is like agent@30s or agent@30s:NETWORK, not {text}")
-    return what, seconds(when), network or None
+    return what, duration_s(when), network or None
 
 
 def run(
@@ -87,13 +74,14 @@ def run(
     from unflux.lab.live.session import Lab, LabOptions
     from unflux.sightings import check_new_directory
 
-    options = LabOptions(
-        speed=speed, seed=seed, duration_s=seconds(duration) if duration else None,
-        dnstap=str(dnstap.resolve()) if dnstap else None, rpz=str(rpz.resolve()) if rpz else None,
-        agents=tuple(agents or ()), whole=whole,
-        takedowns=tuple(_takedown_at(one) for one in takedowns or ()),
-    )  # fmt: skip
     with common.clean_end():
+        options = LabOptions(
+            speed=speed, seed=seed, duration_s=duration_s(duration) if duration else None,
+            dnstap=str(dnstap.resolve()) if dnstap else None,
+            rpz=str(rpz.resolve()) if rpz else None,
+            agents=tuple(agents or ()), whole=whole,
+            takedowns=tuple(_takedown_at(one) for one in takedowns or ()),
+        )  # fmt: skip
         examination.require()
         if out:
             check_new_directory(out)
@@ -124,11 +112,15 @@ def _print_summary(summary: dict[str, Any], out: Path | None) -> None:
     people, capture = summary.get("people", {}), summary.get("capture", {})
     print(f"{summary.get('seconds')} s, {people.get('visits', 0)} visits, "
           f"{people.get('polls', 0)} polls, {people.get('skipped', 0)} skipped")  # fmt: skip
-    print(f"content came {people.get('content', 0)} times, not {people.get('no_content', 0)}")
-    packets = ", ".join(f"{n} {where}" for where, n in (capture.get("packets") or {}).items())
-    frames = summary.get("dnstap_frames")
-    print(f"packets: {packets or 'none'}; dropped by the kernel: {capture.get('dropped', 0)}"
-          + (f"; dnstap frames: {frames}" if frames is not None else ""))  # fmt: skip
+    came, failed = people.get("content", 0), people.get("no_content", 0)
+    print(f"content came {came} times, failed {failed} times")
+    packets = capture.get("packets", {})
+    told = ", ".join(f"{view} {n}" for view, n in packets.items())
+    frames = summary.get("dnstap_frames")  # None: they went to somebody's socket
+    print(f"packets: {told or 'not counted'}; dropped by the kernel {capture.get('dropped', 0)}"
+          + (f", dnstap frames {frames}" if frames is not None else ""))  # fmt: skip
+    for view in [view for view, n in packets.items() if not n]:
+        print(f"{view}.pcap is empty: no such agent, or nobody asked it")
     for takedown_told in summary.get("takedowns", ()):
         _print_takedown(takedown_told)
     print(f"written to {out}" if out else "captures were discarded (--out DIR keeps them)")
@@ -195,8 +187,8 @@ def takedown(
     """Take something of a running lab down, and measure what that costs the network."""
     from unflux.lab.live import session
 
-    watch_s = seconds(watch)
     with common.clean_end():
+        watch_s = duration_s(watch)
         request = {"do": "takedown", "what": what, "network": network, "watch_s": watch_s}
         told = session.ask(_the_lab(lab), request, watch_s * 2 + 60)
         if as_json:

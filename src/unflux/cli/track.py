@@ -19,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from unflux.cli import common
-from unflux.cli.times import UNITS_S
 from unflux.errors import UnfluxError
 from unflux.share import table as tables
+from unflux.times import duration_s, iso_of_s
 
 app = typer.Typer(help="Follow suspicious names over days, politely.")
 
@@ -135,7 +135,6 @@ def list_(directory: Directory = DEFAULT, as_json: common.AsJson = False) -> Non
 
 def _listing(directory: Path) -> dict[str, Any]:
     from unflux.pipeline import bare
-    from unflux.track.lifeline import iso
     from unflux.track.store import Store
 
     store = Store.existing(directory)
@@ -145,9 +144,9 @@ def _listing(directory: Path) -> dict[str, Any]:
     for one in listed:
         verdict, score = verdicts.get(one.name, (None, None))
         names.append(
-            {"name": bare(one.name), "state": one.state, "since": iso(one.since_s),
+            {"name": bare(one.name), "state": one.state, "since": iso_of_s(one.since_s),
              "verdict": verdict, "score": score, "zone": bare(one.zone),
-             "wildcard": one.wildcard, "added": iso(one.added_s), "source": one.source or None}
+             "wildcard": one.wildcard, "added": iso_of_s(one.added_s), "source": one.source or None}
         )  # fmt: skip
     return {"unflux_track": 1, "names": names, "totals": totals}
 
@@ -161,7 +160,6 @@ def export(
 ) -> None:
     """Write the list, or all events, to standard output."""
     from unflux.pipeline import bare
-    from unflux.track.lifeline import iso
     from unflux.track.store import Store
 
     if form not in ("json", "text", "events"):
@@ -177,7 +175,7 @@ def export(
             for listed in store.names():
                 for event in store.events(listed.name):
                     _print_json(
-                        {"at": iso(event.at_s), "name": bare(event.name), "kind": event.kind,
+                        {"at": iso_of_s(event.at_s), "name": bare(event.name), "kind": event.kind,
                          **event.detail}
                     )  # fmt: skip
             store.close()
@@ -261,22 +259,6 @@ def _some(mark: str, rdata: list[str]) -> list[str]:
     shown = [mark + one for one in rdata[:SHOWN_RDATA]]
     left_out = len(rdata) - SHOWN_RDATA
     return [*shown, f"{mark}({left_out} more)"] if left_out > 0 else shown
-
-
-def duration_s(text: str) -> float:
-    """Seconds of ``90``, ``90s``, ``15m``, ``6h``, ``2d``.
-
-    >>> duration_s("15m")
-    900.0
-    """
-    unit = text[-1:] if text[-1:] in UNITS_S else ""
-    try:
-        seconds = float(text.removesuffix(unit)) * UNITS_S.get(unit, 1)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < 1e9:
-        raise typer.BadParameter(f"{text!r} is no duration: write 90s, 15m, 6h or 2d")
-    return seconds
 
 
 def _settings(pairs: Iterable[str]) -> Any:
@@ -414,9 +396,9 @@ def _run(
 
 def _tell(event: Any, as_json: bool) -> None:
     from unflux.pipeline import bare
-    from unflux.track.lifeline import iso
 
-    plain = {"at": iso(event.at_s), "name": bare(event.name), "kind": event.kind, **event.detail}
+    at, name = iso_of_s(event.at_s), bare(event.name)
+    plain = {"at": at, "name": name, "kind": event.kind, **event.detail}
     if as_json:
         _print_json(plain)
     else:

@@ -46,6 +46,7 @@ from unflux.detect.conditions import (
     WIDE_ANSWER,
 )  # fmt: skip
 from unflux.detect.signals import ADDRESS_SIGNALS, NS_SIGNALS, RENTED_SIGNALS, Signal, weighted
+from unflux.times import duration_text
 
 FLUX_SCORE = 0.6
 """Strength of the name-server layer from which it is called flux."""
@@ -199,7 +200,7 @@ class Unflux:
             reasons.append(Reason("shared_ratio", row["shared_ratio"], says, 0.0))
         if row["verdict"] in base.FLUX_VERDICTS:
             reasons += [
-                Reason(name, row[name], says.format(_duration(row[name])), 0.0)
+                Reason(name, row[name], says.format(duration_text(row[name])), 0.0)
                 for name, says in PERIODS.items()
                 if row[name] is not None and (ns_layer or not name.startswith("ns_"))
             ]
@@ -226,17 +227,6 @@ PERIODS = {
     "ns_address_period_s": "a name server's addresses change about every {}",
     "ns_rrset_period_s": "its delegation changes about every {}",
 }
-
-
-def _duration(seconds: float) -> str:
-    """A time for people.
-
-    >>> _duration(90), _duration(5400), _duration(200_000)
-    ('90 s', '90 min', '56 h')
-    """
-    if seconds < 600:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
 def _reason(signal: Signal, value: Any, total: float) -> Reason:

@@ -66,10 +66,13 @@ def compute(
         domains = pool.submit(enrich.registered_domains, history.names).result()
         places = located.result()
     registered = domains.column("registered_domain")
-    counted = pa.table(
-        _native.roll_up(history.sightings, history.activity, places, registered.indices, threads)
+    rolled = _native.roll_up(
+        history.sightings, history.activity, places, registered.indices, threads
     )
-    counted = _with_pools(history, counted, domains, places, published_too=published_too)
+    counted, *drawn = map(pa.table, rolled)
+    counted = _with_pools(
+        history, counted, pools.Drawn(*drawn), domains, places, published_too=published_too
+    )
     table = _express(counted, history, domains)
     table = aliases.follow(table, history, list(ADDRESS_LAYER))
     if level == "registered_domain":
@@ -102,6 +105,7 @@ def compute_windows(history: History, enrichment: Enrichment, *, threads: int = 
 def _with_pools(
     history: History,
     counted: pa.Table,
+    drawn: pools.Drawn,
     domains: pa.RecordBatch,
     places: pa.RecordBatch,
     *,
@@ -109,7 +113,6 @@ def _with_pools(
 ) -> pa.Table:
     """Add what is counted over several names: pools, clusters, and what only papers ask for."""
     owners = pools.operators(domains, counted.column("name_id"))
-    drawn = pools.host_rows(counted)
     common = pools.common(drawn.hosts)
     of_papers, retries = published.NOTHING, pa.nulls(counted.num_rows, pa.int64())
     if published_too:
@@ -122,7 +125,7 @@ def _with_pools(
         pool=pools.count(counted, drawn, common, owners, places),
         published=of_papers,
     )
-    counted = counted.drop(list(pools.INNER)).append_column("soa_retry_s", retries)
+    counted = counted.drop("still_code").append_column("soa_retry_s", retries)
     for name in found.column_names:
         counted = counted.append_column(name, found.column(name))
     return counted

@@ -20,7 +20,6 @@ from unflux.features.components import components
 
 SAMPLE = 64
 """Addresses of a name that are compared: the core's `meetings::SAMPLE`."""
-MIN_ADDRESSES = 3
 MIN_COMMON = 2
 MIN_OVERLAP = 0.15
 """Share of the smaller name's addresses. Two answers of 10 out of a list of 40 share 0.25."""
@@ -131,32 +130,18 @@ def operators(domains: pa.RecordBatch, rows: pa.Array) -> pa.Array:
 
 
 class Drawn(NamedTuple):
-    """What names with a pool drew from it, as long tables; `row` is the name's."""
+    """What names drew from pools, as long tables; `row` is that of the name.
+
+    Of names alone with three addresses or more of a type whose answers changed, or that were seen
+    once.
+    """
 
     hosts: pa.Table
-    """row, code, visits, first, last (minutes)."""
+    """row, code, visits."""
     stays: pa.Table
-    """The same by blocks of time: row, code, block, visits, first, last."""
+    """The same by blocks of time: row, code, block, visits, first, last (minutes)."""
     slices: pa.Table
     """row, slice (a quarter of an hour), visits."""
-
-
-def host_rows(counted: pa.Table) -> Drawn:
-    """Hosts of names with a pool, and their visits by time."""
-    rows = pa.array(np.arange(counted.num_rows))
-    lists = {name: counted.column(name).combine_chunks() for name in _LISTS}
-    chosen = pc.and_(
-        pc.greater_equal(pc.list_value_length(lists["host_code"]), MIN_ADDRESSES),
-        pc.or_(pc.greater(counted.column("n_new"), 0), pc.equal(counted.column("n_pairs"), 0)),
-    )
-    rows = rows.filter(chosen)
-    hosts = _flat(lists, rows, "host_code", code="host_code", visits="host_visits",
-                  first="host_first_minute", last="host_last_minute")  # fmt: skip
-    stays = _flat(lists, rows, "stay_code", code="stay_code", block="stay_block",
-                  visits="stay_visits", first="stay_first_minute",
-                  last="stay_last_minute")  # fmt: skip
-    slices = _flat(lists, rows, "slice", slice="slice", visits="slice_visits")
-    return Drawn(hosts, stays, slices)
 
 
 def common(hosts: pa.Table) -> pa.Table:
@@ -200,22 +185,6 @@ def count(
     serving = _serving(counted, hosts, operators, places)
     query = "SELECT * FROM found LEFT JOIN serving USING (row)"
     return engine.query(query, found=found, serving=serving)
-
-
-_LISTS = (
-    "host_code", "host_visits", "host_first_minute", "host_last_minute", "slice", "slice_visits",
-    "stay_code", "stay_block", "stay_visits", "stay_first_minute", "stay_last_minute",
-)  # fmt: skip
-INNER = (*_LISTS, "still_code")
-"""Columns of the roll-up that only this module reads."""
-
-
-def _flat(lists: dict[str, pa.Array], rows: pa.Array, by: str, **columns: str) -> pa.Table:
-    """List columns of some rows as a long table, with the row's number beside each value."""
-    taken = {name: pc.take(lists[source], rows) for name, source in columns.items()}
-    parents = pc.list_parent_indices(pc.take(lists[by], rows))
-    flat = {name: pc.list_flatten(values) for name, values in taken.items()}
-    return pa.table({"row": pc.take(rows, parents), **flat})
 
 
 SERVING = f"""

@@ -29,7 +29,8 @@ from unflux.networks.model import (
     Sleeper,
     SubNetwork,
 )
-from unflux.pipeline import Judged, bare, iso
+from unflux.pipeline import Judged, bare
+from unflux.times import iso
 
 I64 = npt.NDArray[np.int64]
 MAX_SLEEPERS = 1_000

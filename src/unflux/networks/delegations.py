@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from unflux.networks.model import DelegationChange, Delegations
-from unflux.pipeline import bare, iso
+from unflux.pipeline import bare
 from unflux.sightings import History
+from unflux.times import iso
 
 MAX_CHANGES = 200
 

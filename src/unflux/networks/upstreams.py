@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from unflux.networks import pairing
 from unflux.networks.exchanges import ROLES, Exchanges, Host
-from unflux.pipeline import iso
+from unflux.times import iso
 
 I64 = npt.NDArray[np.int64]
 

@@ -15,12 +15,12 @@ import msgspec
 
 from unflux.detect import Finding
 from unflux.detect.base import Agent
-from unflux.pipeline import iso
 from unflux.share import xarf
 from unflux.share.case import Case, Reporter, one_line_claim, top_reasons
 from unflux.share.text import visible
 from unflux.share.timeline import HOUR_US, Timeline, timelines
 from unflux.sightings import whole_file
+from unflux.times import iso
 
 REPORTED = ("shared", "rotated")
 """Evidence that is enough to write to a network; an address that was seen once is not."""

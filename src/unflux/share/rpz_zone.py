@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import IO, ClassVar
 
 from unflux.detect import Finding
 from unflux.share import rpz
 from unflux.share.case import Case, one_line_claim
+from unflux.times import us_of_iso
 
 
 class RpzZone:
@@ -28,7 +28,8 @@ class RpzZone:
                 entries[entry.trigger] = max(
                     entry, entries.get(entry.trigger, entry), key=lambda one: one.until_us
                 )
-        now_us = max((_us(one.last_seen) for one in case.findings if one.last_seen), default=0)
+        seen_us = [us_of_iso(one.last_seen) for one in case.findings if one.last_seen]
+        now_us = max(seen_us, default=0)
         serial = rpz.serial_at(now_us // 1_000_000, None)
         policy = rpz.Policy(action="nxdomain")
         for line in rpz.zone_text(list(entries.values()), policy, serial, now_us):
@@ -37,11 +38,7 @@ class RpzZone:
 
 def _entry(case: Case, finding: Finding) -> rpz.Entry:
     first, last = finding.first_seen or "", finding.last_seen or ""
-    until_us = _us(case.valid_until(last))
+    until_us = us_of_iso(case.valid_until(last))
     return rpz.Entry(
-        rpz.trigger_of(finding), rpz.QNAME, one_line_claim(finding), _us(first), until_us
+        rpz.trigger_of(finding), rpz.QNAME, one_line_claim(finding), us_of_iso(first), until_us
     )
-
-
-def _us(moment: str) -> int:
-    return round(datetime.fromisoformat(moment).timestamp() * 1e6)

@@ -10,7 +10,6 @@ from typing import Any
 
 from unflux.detect import Finding
 from unflux.detect.base import Agent
-from unflux.pipeline import iso
 from unflux.share.case import (
     CONFIDENCE,
     Reporter,
@@ -18,6 +17,7 @@ from unflux.share.case import (
     stable_id,
 )
 from unflux.share.timeline import Timeline
+from unflux.times import iso
 
 VERSION = "4.2.0"
 TAGS = ["attack:t1568-001", "dns:fast-flux"]

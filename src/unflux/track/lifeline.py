@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from unflux import engine
 from unflux.errors import UnfluxError
 from unflux.pipeline import Scan, bare
 from unflux.sightings import plain
+from unflux.times import iso, iso_of_s, us_of
 from unflux.track import period
 from unflux.track.life import Listed
 from unflux.track.store import Store
@@ -56,8 +56,8 @@ def of(directory: Path, name: str, judging: Judging) -> dict[str, Any]:
     story: dict[str, Any] = {
         "name": bare(name),
         "state": listed.state,
-        "since": iso(listed.since_s),
-        "added": iso(listed.added_s),
+        "since": iso_of_s(listed.since_s),
+        "added": iso_of_s(listed.added_s),
         "source": listed.source or None,
         "zone": bare(listed.zone),
         "wildcard": listed.wildcard,
@@ -83,15 +83,8 @@ def of(directory: Path, name: str, judging: Judging) -> dict[str, Any]:
     return story
 
 
-def iso(time_s: float | None) -> str | None:
-    """A time for people, to the millisecond."""
-    if time_s is None:
-        return None
-    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
 def _event(at_s: float, kind: str, detail: dict[str, Any]) -> dict[str, Any]:
-    return {"at": iso(at_s), "kind": kind, **detail}
+    return {"at": iso_of_s(at_s), "kind": kind, **detail}
 
 
 def _question(target: Any) -> dict[str, Any]:
@@ -99,8 +92,8 @@ def _question(target: Any) -> dict[str, Any]:
         "kind": target.kind,
         "qname": bare(target.qname),
         "qtype": target.qtype,
-        "asked": iso(target.asked_s),
-        "due": iso(target.due_s),
+        "asked": iso_of_s(target.asked_s),
+        "due": iso_of_s(target.due_s),
         "outcome": target.outcome,
         "unchanged": target.unchanged,
         "failures": target.failures,
@@ -163,7 +156,7 @@ def _merged(rows: list[dict[str, Any]], places: dict[str, dict[str, Any]]) -> li
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in rows:
         key = (row["owner"], row["rdtype"], row["rdata"])
-        span = [stamp(row["time_first"]), stamp(row["time_last"])]
+        span = [iso(us_of(row["time_first"])), iso(us_of(row["time_last"]))]
         one = found.get(key)
         if one is None:
             place = places.get(row["rdata"], {})
@@ -187,8 +180,3 @@ def _merged(rows: list[dict[str, Any]], places: dict[str, dict[str, Any]]) -> li
             one[bound] = choose(known) if known else None
         one["spans"].append(span)
     return sorted(found.values(), key=lambda one: (one["first_seen"], one["owner"], one["rdata"]))
-
-
-def stamp(moment: datetime) -> str:
-    """A time of the dataset, as all JSON of unflux has it."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from unflux.detect import Finding
-from unflux.pipeline import iso
 from unflux.share import json
+from unflux.times import iso
 from unflux.watch.blocks import Decision
 from unflux.watch.connections import Connection, News
 

@@ -13,13 +13,13 @@ from typing import Any
 from unflux import detect
 from unflux.share import rpz
 from unflux.sources.base import client_key_of
+from unflux.times import duration_s
 from unflux.watch.blocks import CONFIDENCES
 from unflux.watch.outlets import open_outlet
 from unflux.watch.zone_server import TsigKey
 
 MIN_MEMORY = 256 << 20
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def setting(default: Any, about: str) -> Any:
@@ -91,12 +91,12 @@ class WatchConfig:
         return found
 
 
-def duration_s(text: str, name: str) -> float:
-    """Seconds of ``500ms``, ``90s``, ``30m``, ``12h``, ``2d``."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text.strip())
-    if not match or float(match[1]) <= 0:
-        raise ValueError(f"{name} is a time such as 90s, 30m or 12h, not {text!r}")
-    return float(match[1]) * (0.001 if match[2] == "ms" else SECONDS[match[2]])
+def seconds_of(text: str, name: str) -> float:
+    """`times.duration_s` of a setting, which the error names."""
+    try:
+        return duration_s(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def size_bytes(text: str, name: str) -> int:
@@ -213,10 +213,10 @@ def _inputs(config: WatchConfig) -> None:
 
 
 def _times(config: WatchConfig) -> None:
-    window = duration_s(config.window, "window")
+    window = seconds_of(config.window, "window")
     for name in ("tick", "checkpoint", "alert_suppress"):
-        duration_s(getattr(config, name), name)
-    if duration_s(config.block_for, "block_for") > window:
+        seconds_of(getattr(config, name), name)
+    if seconds_of(config.block_for, "block_for") > window:
         raise ValueError(
             f"block_for ({config.block_for}) is longer than the window ({config.window}): a name "
             "that is let go would have to be found anew"

@@ -11,12 +11,12 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import IPv6Address
 from pathlib import Path
 
 import msgspec
 
+from unflux.times import us_of_iso
 from unflux.watch.tailing import Tail
 
 MAX_DESTINATIONS = 50_000
@@ -186,11 +186,11 @@ class ConnectionLog(Tail):
     def _take_json(self, row: _Row) -> None:
         if row.orig and row.resp:
             at = row.ts if row.ts is not None else ""
-            at_us = _us(at) if isinstance(at, float) else _iso_us(at)
+            at_us = _us(at) if isinstance(at, float) else us_of_iso(at)
             self._add(row.orig, row.resp, at_us, answered=bool(row.resp_pkts))
         elif row.event_type == "flow" and row.src_ip and row.dest_ip:
             flow = row.flow or _Flow()
-            at_us = _iso_us(flow.start or row.timestamp or "")
+            at_us = us_of_iso(flow.start or row.timestamp or "")
             self._add(row.src_ip, row.dest_ip, at_us, answered=flow.pkts_toclient > 0)
         elif row.event_type is None:
             raise ValueError("no log of connections")
@@ -201,12 +201,6 @@ class ConnectionLog(Tail):
 
 def _us(seconds: float) -> int:
     return int(seconds * US)
-
-
-def _iso_us(text: str) -> int:
-    """Microseconds of an ISO time; without a zone it is UTC."""
-    at = datetime.fromisoformat(text)
-    return _us((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
 
 
 def _address(text: str) -> str:

@@ -74,9 +74,9 @@ class Watch:
         self.config, self.log = config, log
         self.config_path, self.said = config_path, dict(said or {})
         self.clock = Clock(config.clock)
-        self.window_s = int(settings.duration_s(config.window, "window"))
-        self.tick_s = settings.duration_s(config.tick, "tick")
-        self.checkpoint_s = settings.duration_s(config.checkpoint, "checkpoint")
+        self.window_s = int(settings.seconds_of(config.window, "window"))
+        self.tick_s = settings.seconds_of(config.tick, "tick")
+        self.checkpoint_s = settings.seconds_of(config.checkpoint, "checkpoint")
         budget = settings.size_bytes(config.memory, "memory")
         self.state_bytes = max(int((budget - BASE_BYTES) * STATE_SHARE), 16 << 20)
         self.books: Counter[str] = Counter()
@@ -86,7 +86,7 @@ class Watch:
         self.flux: dict[str, str] = {}
         """Names judged flux, and their verdicts; at `MAX_FLUX_NAMES` the first ones go, counted."""
         self.window = Window()
-        self.size = self.window.size()
+        self.size, self.bounds = self.window.size(), self.window.bounds()
         self.saver: Saver | None = None
         self.connections = Connections() if config.connections else None
         self._stop, self._reload = threading.Event(), threading.Event()
@@ -123,7 +123,7 @@ class Watch:
         self.allow = self._allowed(config)
         self.state = Path(config.state) if config.state else None
         self._open_state()
-        suppress_s = int(settings.duration_s(config.alert_suppress, "alert_suppress"))
+        suppress_s = int(settings.seconds_of(config.alert_suppress, "alert_suppress"))
         self.outlets: list[Outlet] = [open_outlet(one, self.state) for one in config.alert]
         self._opened += self.outlets
         suppression = alerts.Suppression(suppress_s)
@@ -165,7 +165,7 @@ class Watch:
     def _rules(self) -> BlockRules:
         config = self.config
         return BlockRules(
-            block_for_s=int(settings.duration_s(config.block_for, "block_for")),
+            block_for_s=int(settings.seconds_of(config.block_for, "block_for")),
             min_score=config.block_min_score,
             min_confidence=config.block_min_confidence,
             max_entries=config.block_max,
@@ -403,7 +403,7 @@ class Watch:
             now_s = min(now_s, int(self.clock.steady_s))
         if now_us:
             self.window.expire((now_s - self.window_s) // HOUR_S)
-        self.size = self.window.size()
+        self.size, self.bounds = self.window.size(), self.window.bounds()
         if self.size["bytes"] > self.state_bytes:
             gone = self.window.evict(int(self.state_bytes * KEEP_SHARE))
             self.evicted.update(gone)
@@ -451,7 +451,7 @@ class Watch:
             return
         self.config, self.allow = new.config, allow
         self.blocklist.reconfigure(self._rules(), self.allow)
-        suppress_s = settings.duration_s(self.config.alert_suppress, "alert_suppress")
+        suppress_s = settings.seconds_of(self.config.alert_suppress, "alert_suppress")
         self.teller.suppression.suppress_us = int(suppress_s * US)
         self.publisher.reconfigure(self.config, self.allow)
         self._save_blocks()

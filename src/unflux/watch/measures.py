@@ -30,7 +30,7 @@ def numbers(watch: Watch) -> Numbers:
     reached = limits.counts(watch)
     for name in limits.LABELLED:
         del reached[name]
-    for name, value in (*list(watch.counts.items()), *reached.items()):
+    for name, value in (*list(watch.counts.items()), *reached.items(), *watch.bounds.items()):
         found[f"unflux_watch_{name}_total"] = value
     for name in ("benign_names", "other_names"):
         labels = f'{{class="{name.removesuffix("_names")}"}}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,20 @@ RETRY_S = 5.0
 ALLOW_PREFIX = "allow."
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What was published last, and when."""
+
+    triggers: set[tuple[str, str]] | None
+    at_s: float
+
+    def is_due(self, triggers: set[tuple[str, str]], now_s: float) -> bool:
+        return triggers != self.triggers or now_s - self.at_s >= RENEWAL_S
+
+
+NEVER = _Done(None, 0.0)
+
+
 class Publisher:
     """Writes and serves the zone when the block list changed."""
 
@@ -34,8 +49,8 @@ class Publisher:
         self.n_published = self.n_failed = 0
         self.fails = False
         """The last try to write the file failed."""
-        self._published_at = self._failed_at = -RENEWAL_S
-        self._triggers: set[tuple[str, str]] | None = None
+        self._failed_at = -RETRY_S
+        self._served = self._written = NEVER
 
     @classmethod
     def open(cls, config: WatchConfig, allow: list[str], log: Log) -> Publisher:
@@ -62,43 +77,53 @@ class Publisher:
     def reconfigure(self, config: WatchConfig, allow: list[str]) -> None:
         """Another policy or allowlist: the whole zone is published anew."""
         self.policy, self.allow = _policy(config), allow
-        self.changed, self._triggers = True, None
+        self.changed = True
+        self._served = self._written = NEVER
 
     def publish(self, blocklist: Blocklist, now_us: int, *, force: bool = False) -> None:
         """Publish what changed; new or gone entries at once, renewals once in a while."""
         if not self.is_wanted or not (force or self.changed):
             return
-        now = time.monotonic()
-        is_renewal = self._triggers == set(blocklist.blocks)
-        if is_renewal and not force and now - self._published_at < RENEWAL_S:
-            return
-        if now - self._failed_at < RETRY_S:
-            return
-        entries = blocklist.entries()
-        serial = rpz.serial_at(now_us // 1_000_000, self.serial)
-        self.serial = serial
-        if self.server is not None:  # first: a disk that is full holds nobody back
-            soa = rpz.soa(entries, self.policy, serial, now_us)
-            made = rpz.records(entries, self.policy, self.allow)
-            self.server.publish(self.policy.origin, soa, made, serial)
-            self._publish_allowed(self.server, serial, now_us)
+        now, triggers = time.monotonic(), set(blocklist.blocks)
+        # Served first: a disk that is full holds nobody back, nor makes new serials.
+        serves = self.server is not None and (force or self._served.is_due(triggers, now))
+        writes = self.file is not None and (force or serves or self._written.is_due(triggers, now))
+        writes = writes and now - self._failed_at >= RETRY_S
+        if serves or (writes and self.server is None):
+            self.serial = rpz.serial_at(now_us // 1_000_000, self.serial)
+        if self.server is not None and serves:
+            self._serve(self.server, blocklist, now_us)
+            self._served = _Done(triggers, now)
+        if self.file is not None and writes and self._write_or_tell(self.file, blocklist, now_us):
+            self._written = _Done(triggers, now)
+        if not self.fails and (serves or writes):
+            self.changed = False
+            self.n_published += 1
+
+    def _serve(self, server: ZoneServer, blocklist: Blocklist, now_us: int) -> None:
+        entries, serial = blocklist.entries(), self.serial or 0
+        soa = rpz.soa(entries, self.policy, serial, now_us)
+        made = rpz.records(entries, self.policy, self.allow)
+        server.publish(self.policy.origin, soa, made, serial)
+        self._publish_allowed(server, serial, now_us)
+
+    def _write_or_tell(self, file: Path, blocklist: Blocklist, now_us: int) -> bool:
+        blocks = list(blocklist.blocks.values())
         try:
-            if self.file is not None:
-                self._write(self.file, entries, list(blocklist.blocks.values()), serial, now_us)
+            self._write(file, blocklist.entries(), blocks, self.serial or 0, now_us)
         except OSError as error:
             self.n_failed += 1
-            self.fails, self._failed_at = True, now
+            self.fails, self._failed_at = True, time.monotonic()
             self.log.trouble(
                 "rpz_not_written",
-                f"{self.file}: {error.strerror or error}; the old zone stays",
+                f"{file}: {error.strerror or error}; the old zone stays",
                 n=self.n_failed,
             )
-            return
+            return False
         if self.fails:
-            self.log.say("rpz_written", file=self.file)
-        self.fails = self.changed = False
-        self._published_at, self._triggers = now, set(blocklist.blocks)
-        self.n_published += 1
+            self.log.say("rpz_written", file=file)
+        self.fails = False
+        return True
 
     def _publish_allowed(self, server: ZoneServer, serial: int, now_us: int) -> None:
         """A zone of allowed names, for resolvers that have other policy zones behind it."""

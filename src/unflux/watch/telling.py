@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unflux.detect import Finding
-from unflux.pipeline import iso
 from unflux.share import json
+from unflux.times import iso, now_us
 from unflux.watch import alerts
 from unflux.watch.blocks import Decision
 from unflux.watch.connections import Connections
@@ -79,4 +78,4 @@ class Teller:
 
 
 def _now() -> str:
-    return iso(time.time_ns() // 1000) or ""
+    return iso(now_us()) or ""

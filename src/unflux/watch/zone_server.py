@@ -182,10 +182,14 @@ class ZoneServer:
         self._ready.set()
         self._loop.run_forever()
         server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(self._hang_up())
         self._loop.close()
+
+    async def _hang_up(self) -> None:
+        talks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in talks:
+            task.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
 
     async def _open(self) -> asyncio.Server:
         server = await asyncio.start_server(self._talk, self.host, self.port)

@@ -17,8 +17,8 @@ from unflux.errors import UnfluxError
 from unflux.pipeline import Judged, ScanOptions
 from unflux.sightings import Dataset
 from unflux.sightings.dataset import MANIFEST
+from unflux.times import now_us
 from unflux.web.store import Scan, Store
-from unflux.web.store.times import now_us
 
 NAMES_AT_ONCE = 50_000
 """Findings are put together for so many names at a time: the bound of memory."""

@@ -9,12 +9,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from unflux.features.chao import pool_size
+from unflux.times import iso, iso_of_s
 from unflux.web.history import Facts
 
 MINUTE_S, HOUR_S = 60, 3600
@@ -114,8 +114,7 @@ class Bins:
 
     def as_json(self) -> dict[str, Any]:
         """For the page."""
-        start = datetime.fromtimestamp(self.start_s, UTC)
-        return {"start": f"{start:%Y-%m-%dT%H:%M:%SZ}", "size_s": self.size_s, "count": self.count}
+        return {"start": iso_of_s(self.start_s), "size_s": self.size_s, "count": self.count}
 
 
 def bins_for(first_us: int, last_us: int) -> Bins:
@@ -159,8 +158,8 @@ def strip(
                 "origin_asn": asn,
                 "organisation": organisation,
                 "country": country,
-                "first_seen": _iso(one.first_us),
-                "last_seen": _iso(one.last_us),
+                "first_seen": iso(one.first_us),
+                "last_seen": iso(one.last_us),
                 "fresh": one.n,
                 "cells": one.cells(bins) if bins else [],
             }
@@ -180,7 +179,7 @@ def ttl_series(rows: pa.Table) -> list[dict[str, Any]]:
         before = by_hour.get(at, (low, high))
         by_hour[at] = (min(before[0], low), max(before[1], high))
     points = [
-        {"time": _iso(at), "min_s": low, "max_s": high}
+        {"time": iso(at), "min_s": low, "max_s": high}
         for at, (low, high) in sorted(by_hour.items())
     ]
     return _thinned(points)
@@ -191,7 +190,7 @@ def accumulation(seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
     points = list(enumerate(sorted(one.first_us for one in seen.values()), 1))
     if seen:
         points.append((len(seen), max(one.last_us for one in seen.values())))
-    return [{"time": _iso(at), "distinct": number} for number, at in _thinned(points)]
+    return [{"time": iso(at), "distinct": number} for number, at in _thinned(points)]
 
 
 def pool_estimate(seen: Mapping[str, Seen]) -> dict[str, Any] | None:
@@ -249,8 +248,8 @@ def name_servers(facts: Facts) -> list[dict[str, Any]]:
     return [
         {
             "host": host.removesuffix(".") or ".",
-            "first_seen": _iso(first),
-            "last_seen": _iso(last),
+            "first_seen": iso(first),
+            "last_seen": iso(last),
             "n_addresses": len(addresses[host]),
         }
         for host, (first, last) in sorted(named.items())
@@ -276,8 +275,3 @@ def _us_of(moments: pa.ChunkedArray) -> list[int]:
     """Times as microseconds since the epoch; datetimes would take most of the time of a picture."""
     found: list[int] = moments.cast(pa.int64()).to_pylist()
     return found
-
-
-def _iso(time_us: int) -> str:
-    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}Z"

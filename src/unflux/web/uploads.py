@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from unflux.errors import UnfluxError
+from unflux.times import now_us
 from unflux.web import sharing
 from unflux.web.metrics import Metrics
 from unflux.web.settings import Settings
 from unflux.web.store import Store
-from unflux.web.store.times import now_us
 
 ENDED = ("done", "failed", "cancelled")
 TOO_MUCH = "the scan needed more time or memory than an upload may have"

@@ -78,12 +78,18 @@ struct Edges {
 }
 
 impl Edges {
-    fn add(&mut self, from: u32, to: u32) {
+    /// False where the list is full.
+    fn add(&mut self, from: u32, to: u32) -> bool {
         let list = self.lists.entry(from).or_default();
-        if list.len() < MAX_EDGES && !list.contains(&to) {
+        if list.contains(&to) {
+            return true;
+        }
+        let has_room = list.len() < MAX_EDGES;
+        if has_room {
             list.push(to);
             self.n += 1;
         }
+        has_room
     }
 
     fn of(&self, from: u32) -> &[u32] {
@@ -103,6 +109,15 @@ pub struct Evicted {
     pub other_names: u64,
     pub rows: u64,
     pub runs: u64,
+}
+
+/// What was not followed, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Sightings of a further zone, name server or alias of what has `MAX_EDGES` of them.
+    pub links_over: u64,
+    /// Names that share an address with a judged one, beyond `MAX_PER_ADDRESS` or `MAX_SIBLINGS`.
+    pub sharers_over: u64,
 }
 
 /// How large the window is.
@@ -231,6 +246,7 @@ pub struct Window {
     plain: bool,
     n_hot_zones: usize,
     pub evicted: Evicted,
+    pub bounds: Bounds,
 }
 
 fn is_address(rdtype: u16) -> bool {
@@ -340,12 +356,12 @@ impl Window {
         name.n_rows = name.n_rows.saturating_add(1);
         match row.rdtype {
             rdtype::NS => {
-                self.servers_of.add(row.owner, row.raw);
-                self.zones_of.add(row.raw, row.owner);
+                let kept = self.servers_of.add(row.owner, row.raw) & self.zones_of.add(row.raw, row.owner);
+                self.bounds.links_over += u64::from(!kept);
             }
             rdtype::CNAME => {
-                self.targets_of.add(row.owner, row.raw);
-                self.aliases_of.add(row.raw, row.owner);
+                let kept = self.targets_of.add(row.owner, row.raw) & self.aliases_of.add(row.raw, row.owner);
+                self.bounds.links_over += u64::from(!kept);
             }
             _ => {}
         }
@@ -449,7 +465,7 @@ impl Window {
     ///
     /// Beside their own rows: the zones above them with their name servers, what their CNAMEs lead
     /// to, and names that share their addresses.
-    pub fn select(&self, ids: &[u32]) -> Reducer {
+    pub fn select(&mut self, ids: &[u32]) -> Reducer {
         let mut wanted = vec![false; self.tables.names.len()];
         let mut list: Vec<u32> = Vec::new();
         let mut want = |id: u32, list: &mut Vec<u32>| {
@@ -471,17 +487,19 @@ impl Window {
                 self.servers_of.of(zone).iter().for_each(|host| want(*host, &mut list));
             }
         }
-        for id in self.siblings(&list) {
+        let (siblings, n_over) = self.siblings(&list);
+        self.bounds.sharers_over += n_over;
+        for id in siblings {
             want(id, &mut list);
         }
         self.copy(&wanted)
     }
 
-    /// Names that may rotate and share an address with one of these.
-    fn siblings(&self, list: &[u32]) -> Vec<u32> {
+    /// Names that may rotate and share an address with one of these, and how many were left out.
+    fn siblings(&self, list: &[u32]) -> (Vec<u32>, u64) {
         let pools: HashSet<u32> = list.iter().copied().filter(|id| self.names[*id as usize].may_rotate()).collect();
         if pools.is_empty() {
-            return Vec::new();
+            return (Vec::new(), 0);
         }
         let rows = || self.hours.iter().flat_map(|hour| &hour.rows).filter(|row| is_address(row.rdtype));
         let rotating = || rows().filter(|row| self.names[row.owner as usize].may_rotate());
@@ -489,14 +507,17 @@ impl Window {
         for row in rotating().filter(|row| pools.contains(&row.owner)) {
             users.insert((row.rdtype == rdtype::A, row.raw), 0);
         }
-        let mut found: HashSet<u32> = HashSet::new();
-        for row in rotating() {
+        let (mut found, mut over): (HashSet<u32>, HashSet<u32>) = Default::default();
+        for row in rotating().filter(|row| !pools.contains(&row.owner)) {
             let Some(n) = users.get_mut(&(row.rdtype == rdtype::A, row.raw)) else { continue };
-            if *n < MAX_PER_ADDRESS && found.len() < MAX_SIBLINGS && !pools.contains(&row.owner) {
+            if *n < MAX_PER_ADDRESS && found.len() < MAX_SIBLINGS {
                 *n += u32::from(found.insert(row.owner));
+            } else {
+                over.insert(row.owner);
             }
         }
-        found.into_iter().collect()
+        let n_over = over.difference(&found).count() as u64;
+        (found.into_iter().collect(), n_over)
     }
 
     fn copy(&self, wanted: &[bool]) -> Reducer {
@@ -525,7 +546,7 @@ impl Window {
         for hour in std::mem::take(&mut self.hours) {
             whole.closed.insert(hour.hour, vec![hour.write(&mut whole.tables)]);
         }
-        *self = Window { plain: self.plain, evicted: self.evicted, ..Self::default() };
+        *self = Window { plain: self.plain, evicted: self.evicted, bounds: self.bounds, ..Self::default() };
         whole
     }
 
@@ -849,6 +870,20 @@ mod tests {
         let left = text(window.take()).join("\n");
         assert!(left.contains("flux.test.") && left.contains("calm.test.") && left.contains("n1999.test."));
         assert!(!left.contains("n0.test."));
+    }
+
+    #[test]
+    fn what_shares_an_address_beyond_the_bound_is_counted() {
+        let mut window = Window::new(false);
+        for name in 0..70 {
+            let mut young = Reducer::default();
+            let own: Vec<u32> = (0..8).map(|place| 1_000 + name * 8 + place).chain([1]).collect();
+            answer(&mut young, &format!("n{name}.test."), &own, i64::from(name), 1);
+            window.fold(&mut young);
+        }
+        let due = window.due(1, 1);
+        window.select(&due);
+        assert_eq!(window.bounds.sharers_over, 69 - u64::from(MAX_PER_ADDRESS));
     }
 
     #[test]

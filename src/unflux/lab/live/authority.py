@@ -292,7 +292,9 @@ class Authority:
         ]
 
     def glue(self, apex: str, now_s: float) -> list[str]:
-        """Addresses of a zone's name servers as its registration has them, in order."""
+        """Addresses of a zone's registered name servers, in order; none without a delegation."""
+        if apex in self.registry.removed:
+            return []
         hosts = self._hosts_of(self.delegation_of(apex, now_s))
         return [address for rows in hosts.values() for _, address in rows]
 

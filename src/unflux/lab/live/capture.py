@@ -91,17 +91,14 @@ class Views:
         self, directory: Path, resolver: list[str], agents: list[str], *, whole: bool
     ) -> None:
         self.resolver = {_packed(one) for one in resolver}
-        names = [CLIENTS, UPSTREAM, *([ALL] if whole else [])]
-        self.files: dict[str, IO[bytes]] = {
-            name: (directory / f"{name}.pcap").open("wb") for name in names
-        }
-        self.agents: dict[bytes, IO[bytes]] = {}
-        for agent in agents:
-            path = directory / "agents" / f"{agent.replace(':', '-')}.pcap"
+        self.agents = {_packed(one): f"agents/{one.replace(':', '-')}" for one in agents}
+        names = [CLIENTS, UPSTREAM, *([ALL] if whole else []), *self.agents.values()]
+        self.files: dict[str, IO[bytes]] = {}
+        for name in names:
+            path = directory / f"{name}.pcap"
             path.parent.mkdir(exist_ok=True)
-            self.agents[_packed(agent)] = path.open("wb")
-        for file in (*self.files.values(), *self.agents.values()):
-            file.write(PCAP_HEAD)
+            self.files[name] = path.open("wb")
+            self.files[name].write(PCAP_HEAD)
         self.counts = dict.fromkeys(self.files, 0)
 
     def write(self, frame: Frame) -> None:
@@ -122,7 +119,7 @@ class Views:
                 self._put(view, record)
         for address in {source, target}:
             if address in self.agents:
-                self.agents[address].write(record)
+                self._put(self.agents[address], record)
 
     def _put(self, name: str, record: bytes) -> None:
         self.files[name].write(record)
@@ -140,7 +137,7 @@ class Views:
 
     def close(self) -> None:
         """End the files."""
-        for file in (*self.files.values(), *self.agents.values()):
+        for file in self.files.values():
             file.close()
 
 

@@ -136,9 +136,13 @@ class WebServers:
             "Host": request.host,
             "Via": f"{request.headers.get('Via', '')} 1.1 agent".strip(),
         }
+        if "Content-Type" in request.headers:
+            headers["Content-Type"] = request.headers["Content-Type"]
+        url = f"http://{host}{request.rel_url.raw_path_qs}"
+        body = request.content if request.body_exists else None
         response: web.StreamResponse | None = None
         try:
-            async with session.get(f"http://{host}{request.path}", headers=headers) as answer:
+            async with session.request(request.method, url, headers=headers, data=body) as answer:
                 response = web.StreamResponse(status=answer.status)
                 response.enable_chunked_encoding()
                 await response.prepare(request)

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 from fastapi import APIRouter, HTTPException, Path, Query, Request
 
 from unflux import __version__
-from unflux.pipeline import iso
+from unflux.times import iso
 from unflux.web import exports, schemas
 from unflux.web.auth import Admin, Reader, SiteHere, address_of
 from unflux.web.store import Token

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Request
 
-from unflux.pipeline import iso
 from unflux.share.text import visible
+from unflux.times import iso
 from unflux.web import schemas
 from unflux.web.auth import Reader, SiteHere, Triager, address_of
 from unflux.web.routes.common import NameInPath, bare_name

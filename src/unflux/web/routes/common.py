@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Path, Query
 
-from unflux.pipeline import iso
+from unflux.times import iso
 from unflux.web.auth import SiteHere
 from unflux.web.schemas import EXAMPLE_NAME, NAME_LENGTH, ScanInfo
 from unflux.web.search import MAX_LENGTH

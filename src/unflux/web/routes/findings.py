@@ -10,8 +10,8 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from unflux.detect import VERDICTS
-from unflux.pipeline import iso
 from unflux.share.case import ExportOptions
+from unflux.times import iso
 from unflux.web import exports, schemas, search
 from unflux.web.auth import Reader, SiteHere, address_of
 from unflux.web.routes.common import (

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, HTTPException, Request
 from fastapi.responses import StreamingResponse
 
-from unflux.pipeline import iso
+from unflux.times import iso
 from unflux.web import schemas
 from unflux.web.auth import Reader, SiteHere, Triager, address_of
 from unflux.web.lab import LabRoom

@@ -10,8 +10,8 @@ from sqlalchemy import Engine, RowMapping, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from unflux.errors import UnfluxError
+from unflux.times import now_us
 from unflux.web.store.schema import audit, tokens
-from unflux.web.store.times import now_us
 
 ROLES = ("read", "triage", "admin")
 """Each may what those before it may."""

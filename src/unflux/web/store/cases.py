@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, delete, func, insert, select, update
 
 from unflux.errors import UnfluxError
+from unflux.times import now_us
 from unflux.web.search import STATES as TRIAGE_STATES
 from unflux.web.store.filters import NEW
 from unflux.web.store.schema import notes, triage
-from unflux.web.store.times import now_us
 
 __all__ = ["TRIAGE_STATES", "Cases", "Note"]
 

@@ -23,10 +23,10 @@ from sqlalchemy import (
 
 from unflux.detect import VERDICTS, Finding
 from unflux.share import table as share_table
+from unflux.times import us_of_iso
 from unflux.web.search import Term
 from unflux.web.store.filters import NEW, condition
 from unflux.web.store.schema import bodies, facets, findings, notes, scans, triage
-from unflux.web.store.times import iso_us
 
 SORTED_BY = {
     "name": findings.c.name,
@@ -288,8 +288,8 @@ def _row(scan_id: str, number: int, one: Finding) -> dict[str, Any]:
         "n_countries": one.n_countries,
         "ttl_max_s": one.ttl_max_s,
         "n_clients": one.n_clients,
-        "first_seen_us": iso_us(one.first_seen),
-        "last_seen_us": iso_us(one.last_seen),
+        "first_seen_us": us_of_iso(one.first_seen) if one.first_seen else None,
+        "last_seen_us": us_of_iso(one.last_seen) if one.last_seen else None,
         "why": share_table.one_line(one),
     }
 
