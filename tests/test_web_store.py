@@ -67,6 +67,7 @@ SEARCHES = {
     "100%_/": lambda one: "100%_/" in one.name,
     "<script>": lambda one: "<script>" in one.name,
     "clients:>=20 countries:>2": lambda one: one.n_clients >= 20 and (one.n_countries or 0) > 2,
+    "triage:NEW kind:Flux": lambda one: one.is_flux,
     "triage:new": lambda one: True,
     "-triage:new": lambda one: False,
 }
@@ -95,7 +96,8 @@ def test_a_search_finds_what_it_says(
     [
         ("score:x", 0), ("pills foo:1", 6), ("kind:odd", 0), ("name:<3", 0), ("asn:64500x", 0),
         ("first:yesterday", 0), ("score:nan", 0), ("a\x00b", 1), ("triage:old", 0),
-        ("x " * 21, 40), ("a" * 501, 500), ('name:" "', 0),
+        ("x " * 21, 40), ("a" * 501, 500), ('name:" "', 0), ("pills kind:", 6),
+        ("ip:198.18.0.0/24", 0),
     ],
 )  # fmt: skip
 def test_a_wrong_search_says_where(line: str, position: int) -> None:
@@ -103,6 +105,13 @@ def test_a_wrong_search_says_where(line: str, position: int) -> None:
         search.parse(line)
     assert caught.value.position == position
     assert str(caught.value)
+
+
+def test_a_name_in_other_letters_is_searched_as_the_dns_has_it() -> None:
+    [term] = search.parse("MÜLLER.test")
+    assert term.value == "xn--mller-kva.test"
+    [term] = search.parse("ip:2001:DB8:0::1")
+    assert term.value == "2001:db8::1"
 
 
 @given(st.text(max_size=520))

@@ -116,9 +116,9 @@ def _print_summary(summary: dict[str, Any], out: Path | None) -> None:
     print(f"content came {came} times, failed {failed} times")
     packets = capture.get("packets") or {}
     told = ", ".join(f"{view} {n}" for view, n in packets.items())
-    frames = summary.get("dnstap_frames")
-    print(f"packets: {told or 'none'}; dropped by the kernel: {capture.get('dropped', 0)}"
-          + (f"; dnstap frames: {frames}" if frames is not None else ""))  # fmt: skip
+    frames = summary.get("dnstap_frames")  # None: they went to somebody's socket
+    print(f"packets: {told or 'not counted'}; dropped by the kernel {capture.get('dropped', 0)}"
+          + (f", dnstap frames {frames}" if frames is not None else ""))  # fmt: skip
     for view in [view for view, n in packets.items() if not n]:
         print(f"{view}.pcap is empty: no such agent, or nobody asked it")
     for takedown_told in summary.get("takedowns", ()):

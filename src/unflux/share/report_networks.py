@@ -55,8 +55,8 @@ def _found(scan: Scan) -> list[Network] | str:
 
 
 def _table(found: list[Network]) -> Html:
-    head = el("tr", el("th", "network"), el("th", "kind"),
-              *(el("th", says, class_="n") for says in ("names", "addresses seen", "at a time")),
+    numbers = (el("th", says, class_="n") for says in ("names", "addresses seen", "at a time"))
+    head = el("tr", el("th", "network"), el("th", "kind"), *numbers,
               el("th", "last seen", class_="wide n"),
               el("th", "for example", class_="wide"))  # fmt: skip
     rows = [

@@ -5,6 +5,7 @@ Pure: what the terms mean in SQL is `store.filters`' business.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,7 +94,9 @@ def _term(found: re.Match[str]) -> Term:
     value = quoted if quoted is not None else plain
     if field is None:
         word = (operator or "") + value
-        return Term("text", "=", word.lower(), bool(minus))
+        if quoted is None and word.removesuffix(":") in FIELDS and word.endswith(":"):
+            raise SearchError(f"{word} needs a value", found.start())
+        return Term("text", "=", _ascii(word.lower()), bool(minus))
     make = _maker(field)
     if make is None:
         known = ", ".join(FIELDS)
@@ -117,6 +120,7 @@ def _maker(field: str) -> Maker | None:
         "confidence": _word,
         "triage": _word,
         "asn": _asn,
+        "ip": _ip,
     }
     return special.get(field, _text if field in FIELDS else None)
 
@@ -145,7 +149,7 @@ def _time(field: str, operator: str, value: str) -> tuple[str, float]:
 
 
 def _kind(_field: str, _operator: str, value: str) -> tuple[str, tuple[str, ...]]:
-    value = KINDS.get(value, value)
+    value = KINDS.get(value.lower(), value.lower())
     if value == "flux":
         return "in", FLUX_VERDICTS
     if value not in VERDICTS:
@@ -154,7 +158,7 @@ def _kind(_field: str, _operator: str, value: str) -> tuple[str, tuple[str, ...]
 
 
 def _word(field: str, operator: str, value: str) -> tuple[str, str]:
-    known = CONFIDENCES if field == "confidence" else STATES
+    known, value = (CONFIDENCES if field == "confidence" else STATES), value.lower()
     if value not in known:
         raise ValueError(f"{field} is one of: {', '.join(known)}")
     return operator, value
@@ -167,11 +171,32 @@ def _asn(_field: str, operator: str, value: str) -> tuple[str, str]:
     return operator, str(int(digits))
 
 
+def _ip(_field: str, operator: str, value: str) -> tuple[str, str]:
+    try:
+        return operator, str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("ip is one address, such as ip:198.18.0.1") from None
+
+
+def _ascii(text: str) -> str:
+    """A name as the DNS has it, where it is written in other letters: names are kept so.
+
+    >>> _ascii("müller.test"), _ascii("suse")
+    ('xn--mller-kva.test', 'suse')
+    """
+    if text.isascii():
+        return text
+    try:
+        return text.encode("idna").decode()
+    except UnicodeError:
+        return text  # no name, so nothing is found
+
+
 def _text(field: str, operator: str, value: str) -> tuple[str, str]:
     value = value.strip()
     if not value:
         raise ValueError(f"{field} needs a value")
     if field == "country":
         return operator, value.upper()
-    lowered = value.lower()
+    lowered = _ascii(value.lower())
     return operator, lowered if lowered == "." else lowered.removesuffix(".")
