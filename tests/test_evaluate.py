@@ -154,7 +154,11 @@ def test_training_data_needs_its_labels(cli: Cli, suite: Path) -> None:
 
 
 def test_labels_that_are_none_are_refused(tmp_path: Path) -> None:
-    for content in ("{}", '{"names": {}}', '{"names": {"a": {"flux": "yes"}}}', "no json"):
+    for content in (
+        "{}", '{"names": {}}', '{"names": {"a": {"flux": "yes"}}}', "no json",
+        '{"names": {"a": {"flux": true, "verdict": "fast_flux"}}}',
+        '{"names": {"a": {"flux": true, "changes": "2026-01-05T06:00:00"}}}',  # of which zone?
+    ):  # fmt: skip
         path = tmp_path / "labels.json"
         path.write_text(content)
         with pytest.raises(UnfluxError, match="no labels"):
