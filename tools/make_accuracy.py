@@ -109,7 +109,7 @@ def _goals(result: Evaluation, delayed: Evaluation) -> list[str]:
     few = (ours.false_positive_rate or 0) <= 1e-3
     waits = {group: late.get(group) for group in ("k ≥ 5", "single_a")}
     lines = [
-        "## Goals\n",
+        f"## Goals, after {HOURS[-1]} hours\n",
         "| goal | value | 95 % interval | reached |",
         "| --- | --- | --- | --- |",
         _goal("recall (verdicts) ≥ 0.99", ours.recall, ours.recall_interval, 0.99),
