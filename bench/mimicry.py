@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unflux import pipeline, tables
-from unflux.detect import FLUX_VERDICTS, Finding
+from unflux.detect import DETECTORS, FLUX_VERDICTS, Finding
 from unflux.lab import scenarios
 from unflux.lab.synth.run import synth
 from unflux.pipeline import ScanOptions
@@ -114,8 +114,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float)
-    parser.add_argument("--detector", default="unflux")
+    parser.add_argument("--detector", default="unflux", choices=[one.id for one in DETECTORS])
     options = parser.parse_args()
+    low, high = scenarios.LIMITS["hours"]
+    if options.hours is not None and not low <= options.hours <= high:
+        parser.error(f"--hours is from {low:g} to {high:g}")
     with tempfile.TemporaryDirectory(prefix="unflux-mimicry-") as name:
         folder = Path(name)
         row("scenario", "what is tuned", "flux names", *VERDICTS, "others called flux")

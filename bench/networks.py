@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Clusters of names: are they right, and how long does a million names take?
 
-`networks.py --suite DIRECTORY` (of `unflux lab synth`): B-cubed against the lab's truth.
+`networks.py --suite DIR` (of `unflux lab synth`): B-cubed against the lab's truth.
 `networks.py --planted [SEEDS]`: whole, partitioned, overlapping pools; hubs (`tests/planted.py`).
 `networks.py [NAMES] [SIGHTINGS]`: speed. Networks of 1 to 3,000 names (Zipf-like), each with a pool
 of 40 to 400 addresses, a fifth of them lent to others; every name has one answer of ten out of a
@@ -11,6 +11,7 @@ part of its network's pool. What is measured is from rows of sightings
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import statistics
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from unflux import detect, enrich, pipeline, sightings
+from unflux.errors import UnfluxError
 from unflux.evaluate.clusters import b_cubed
 from unflux.networks import baseline, clusters
 from unflux.networks.candidates import Incidence
@@ -107,20 +109,38 @@ def pools(n_seeds: int) -> None:
         )
 
 
+def counted(text: str) -> int:
+    """A number above 0, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number above 0, not {text!r}")
+    return int(text)
+
+
 def main() -> None:
     """One of the three."""
-    if sys.argv[1:2] == ["--suite"]:
-        suite(Path(sys.argv[2]))
-    elif sys.argv[1:2] == ["--planted"]:
-        pools(int(sys.argv[2]) if len(sys.argv) > 2 else 20)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", type=counted, nargs="?", default=1_000_000)
+    parser.add_argument("sightings", type=counted, nargs="?", default=10_000_000)
+    parser.add_argument("--suite", type=Path, metavar="DIR")
+    parser.add_argument("--planted", type=counted, nargs="?", const=20, metavar="SEEDS")
+    given = parser.parse_args()
+    if given.suite is not None:
+        try:
+            suite(given.suite)
+        except (OSError, UnfluxError) as error:
+            parser.error(f"{given.suite} is no world of `unflux lab synth`: {error}")
+    elif given.planted is not None:
+        pools(given.planted)
+    elif given.sightings < given.names:
+        parser.error("a name has one sighting at least: more sightings, or fewer names")
     else:
-        speed()
+        speed(given.names, given.sightings)
 
 
-def speed() -> None:
+def speed(n_names: int, n_rows: int) -> None:
     """Plant, cluster, print."""
-    n_names = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    n_rows = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000_000
     name, address, weight, truth = planted(n_names, n_rows)
     started, cpu = time.monotonic(), time.process_time()
     incidence = Incidence.of(name, address, weight, n_names)

@@ -264,6 +264,12 @@ def test_baselines_say_what_their_formulas_say(tmp_path: Path, lab_tables) -> No
     }
 
 
+@pytest.mark.parametrize("name", ["score.json", "trained.json"])
+def test_what_is_learned_is_learned_from_the_training_split(name: str) -> None:
+    card = json.loads((Path(detect.__file__).parent / name).read_text())["card"]
+    assert card["trained_on"].startswith("unflux lab synth medium --split train, seed 1, ")
+
+
 def test_an_unknown_detector_is_a_sentence() -> None:
     with pytest.raises(ValueError, match="known ones: unflux"):
         detect.by_id("oracle")

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from conftest import Cli
+from unflux import detect
 from unflux.errors import UnfluxError
-from unflux.evaluate import load_labels, metrics
+from unflux.evaluate import evaluate, load_labels, metrics, report
 from unflux.lab import scenarios
 from unflux.lab.synth.run import synth
+from unflux.pipeline import ScanOptions
 
 FLUX = np.array([True, False, True, False])
 SCORE = np.array([0.9, 0.8, 0.7, 0.1])
@@ -97,7 +99,9 @@ def test_few_fresh_answers_and_other_splits_are_counted(cli: Cli, suite: Path) -
     assert names["measured"] == names["seen"] - names["too_few_fresh_answers"]
     none = cli("eval", *options(suite), "--split", "train")
     assert none.returncode == 1
-    assert "no labelled name" in none.stderr
+    assert "no labelled name is left" in none.stderr
+    assert "of another split" in none.stderr
+    assert cli("eval", *options(suite), "--min-fresh", "-1").returncode == 2
 
 
 def test_reports_are_written_whole_and_escaped(cli: Cli, suite: Path, tmp_path: Path) -> None:
@@ -114,6 +118,20 @@ def test_reports_are_written_whole_and_escaped(cli: Cli, suite: Path, tmp_path: 
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "| unflux v" in (tmp_path / "report.md").read_text()
+
+
+def test_a_report_says_which_table_was_missing(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unflux.enrich.tables.OWN_TABLES", tmp_path)
+    monkeypatch.setattr("unflux.enrich.tables.DIRECTORIES", ())
+    known, ours = load_labels(suite / "labels.json"), [detect.by_id("unflux")]
+    for tables, is_told in ((None, True), (suite / "asn.mmdb", False)):
+        read = ScanOptions(asn_db=tables, country_db=suite / "country.mmdb")
+        result = evaluate([suite / "answers.parquet"], known, ours, read)
+        told = report.markdown(result, "title")
+        assert ("so no name is called flux without one (--asn-db)" in told) == is_told
+        assert (result.detectors[0].recall == 0) == is_told
 
 
 def test_thresholds_are_refitted_on_training_data() -> None:
@@ -154,7 +172,11 @@ def test_training_data_needs_its_labels(cli: Cli, suite: Path) -> None:
 
 
 def test_labels_that_are_none_are_refused(tmp_path: Path) -> None:
-    for content in ("{}", '{"names": {}}', '{"names": {"a": {"flux": "yes"}}}', "no json"):
+    for content in (
+        "{}", '{"names": {}}', '{"names": {"a": {"flux": "yes"}}}', "no json",
+        '{"names": {"a": {"flux": true, "verdict": "fast_flux"}}}',
+        '{"names": {"a": {"flux": true, "changes": "2026-01-05T06:00:00"}}}',  # of which zone?
+    ):  # fmt: skip
         path = tmp_path / "labels.json"
         path.write_text(content)
         with pytest.raises(UnfluxError, match="no labels"):

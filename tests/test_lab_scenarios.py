@@ -70,6 +70,34 @@ def test_what_cannot_be_played_is_told_in_one_sentence(settings: dict[str, Any],
     assert told in error
 
 
+def test_what_follows_from_another_error_is_not_told() -> None:
+    assert scenarios.check({"clients": -4, "service": [{"preset": "static"}]}) == [
+        "clients is from 1 to 8000, not -4"
+    ]
+
+
+@pytest.mark.parametrize("hours", [-1, 0, float("nan"), 1e9])
+def test_hours_have_limits_whoever_calls(hours: float) -> None:
+    with pytest.raises(scenarios.ScenarioError, match="hours is from"):
+        scenarios.load("walk", hours=hours)
+
+
+def test_a_file_that_is_no_text_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_bytes(b"hours = \xff")
+    with pytest.raises(scenarios.ScenarioError, match="not text in UTF-8"):
+        scenarios.load(str(path))
+
+
+@pytest.mark.parametrize("name", ["late_double", "sleeper"])
+def test_a_preset_that_changes_after_hours_is_shown_for_a_day(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(scenarios.text_of_preset(name))
+    drawn = scenarios.load(str(path))
+    [(_, _, settings)] = drawn.services
+    assert 0 < max(settings.start_h, settings.ns_from_h) < drawn.hours
+
+
 def test_a_registered_domain_has_one_owner() -> None:
     services = [
         FLUX | {"apex": apex} for apex in ("foo.test.", "FOO.test", "bar.foo.test.", "b.example")

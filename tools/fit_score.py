@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Fit the score of unflux's detector on training worlds; writes `src/unflux/detect/score.json`.
 
+pip install scikit-learn
 unflux lab synth medium --split train --out DIR
 python tools/fit_score.py DIR
 
+DIR is refused unless its card says that it is the train split: nothing else is learned from.
 Only the score is learned, over the conditions that the verdicts rest on; verdicts are not. Prints
 what is left of it when one preset, one network or one look-alike is kept out of the training.
 """
@@ -66,7 +68,21 @@ def rows(
     return np.array(inputs), np.array(flux), np.array(kinds), np.array(fresh)
 
 
-def fit_published(table: pa.Table, labels: dict[str, Label]) -> None:
+def trained_on(suite: Path) -> str:
+    """The command that made a suite, from its card.
+
+    Raises
+    ------
+    ValueError
+        When it is not the train split: what is learned must not have met the others.
+    """
+    card = json.loads((suite / "card.json").read_text(encoding="utf-8"))
+    if card["split"] != "train":
+        raise ValueError(f"{suite} is the split {card['split']}; train on --split train alone")
+    return f"unflux lab synth {card['scenario']} --split train, seed {card['seed']}"
+
+
+def fit_published(table: pa.Table, labels: dict[str, Label], source: str) -> None:
     """What the papers trained and did not publish, on the whole day: written as data."""
     is_flux = [(label := labels.get(name)) and label.flux for name in table["name"].to_pylist()]
     table = table.append_column("is_flux", pa.array(is_flux, pa.bool_()))
@@ -81,7 +97,7 @@ def fit_published(table: pa.Table, labels: dict[str, Label]) -> None:
     tree.fit(values.T, truth)
     content = {
         "card": {
-            "trained_on": "unflux lab synth medium --split train, seed 1, 24 hours",
+            "trained_on": f"{source}, {HOURS[-1]} hours",
             "perdisci2009": "CART (scikit-learn), depth 4, leaves of five names and more",
             "ssfd2010": "means and standard deviations of each class, share of flux as prior",
         },
@@ -148,13 +164,19 @@ def left_out(inputs: np.ndarray, flux: np.ndarray, groups: np.ndarray, chosen: n
 
 def main() -> None:
     """Fit, say what it is worth, write."""
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     suite = Path(sys.argv[1])
-    run(tables(suite), load_labels(suite / "labels.json"))
+    try:
+        source = trained_on(suite)
+    except (OSError, ValueError) as error:
+        sys.exit(f"fit_score.py: {error}")
+    run(tables(suite), load_labels(suite / "labels.json"), source)
 
 
-def run(some: list[pa.Table], labels: dict[str, Label]) -> None:
-    """The same over features that were computed already."""
-    fit_published(some[-1], labels)
+def run(some: list[pa.Table], labels: dict[str, Label], source: str) -> None:
+    """The same over features that were computed already; `source` stands in the cards."""
+    fit_published(some[-1], labels, source)
     inputs, flux, kinds, fresh = rows(some, labels)
     model = fit(inputs, flux)
     seen = fresh >= MIN_FRESH
@@ -165,7 +187,7 @@ def run(some: list[pa.Table], labels: dict[str, Label]) -> None:
     weights = dict(zip(INPUTS, model.coef_[0].round(4).tolist(), strict=True))
     card = {
         "what": "probability of flux of a name with these inputs, on worlds like the training ones",
-        "trained_on": f"unflux lab synth medium --split train, seed 1, at {list(HOURS)} hours",
+        "trained_on": f"{source}, at {list(HOURS)} hours",
         "rows": len(flux),
         "flux_rows": int(flux.sum()),
         "method": "logistic regression, L2 penalty with C = 1 (scikit-learn), inputs in [0, 1]",

@@ -10,6 +10,7 @@ minutes. While a detector is being changed: `--split validation --page /tmp/accu
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections import Counter
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from unflux import detect, enrich, features, pipeline, sightings
 from unflux.detect.base import AMBIGUOUS
+from unflux.errors import UnfluxError
 from unflux.evaluate import Evaluation, evaluate, fit_thresholds, load_labels, metrics, report
 from unflux.evaluate.run import Choice, Measured
 from unflux.lab import scenarios
@@ -51,7 +53,10 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--data", type=Path, nargs=2)
     given = parser.parse_args()
-    scenario = scenarios.load(given.suite, split=given.split)
+    try:
+        scenario = scenarios.load(given.suite, split=given.split)
+    except UnfluxError as error:
+        parser.error(str(error))
     intro = (
         "# Accuracy\n",
         f"The {given.split} split of the suite `{given.suite}` ([how it was made and what it "
@@ -68,6 +73,8 @@ def main() -> None:
         for out, split in ((seen, given.split), (train, "train")):
             if not out.exists():
                 synth(scenarios.load(given.suite, split=split), out, ("parquet",))
+            elif (made := _made_by(out)) != (wanted := (given.suite, split, 1, scenario.hours)):
+                parser.error(f"{out} is {made}, not {wanted} (suite, split, seed, hours)")
         results = {hours: _after(hours, scenario.start_s, seen, train) for hours in HOURS}
         delayed = _delays(scenario.start_s, seen)
         parts = [*intro, *_goals(results[HOURS[-1]], delayed)]
@@ -79,6 +86,15 @@ def main() -> None:
         parts += _real()
     parts.append(f"\n{report.CAUTION}\n")
     given.page.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _made_by(folder: Path) -> tuple[str, str | None, int, float] | str:
+    """Suite, split, seed and hours of a world that was made already, from its card."""
+    try:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        return card["scenario"], card["split"], card["seed"], card["hours"]
+    except (OSError, ValueError, KeyError) as error:
+        return f"no world of `unflux lab synth` ({error})"
 
 
 def _goals(result: Evaluation, delayed: Evaluation) -> list[str]:
@@ -93,7 +109,7 @@ def _goals(result: Evaluation, delayed: Evaluation) -> list[str]:
     few = (ours.false_positive_rate or 0) <= 1e-3
     waits = {group: late.get(group) for group in ("k ≥ 5", "single_a")}
     lines = [
-        "## Goals\n",
+        f"## Goals, after {HOURS[-1]} hours\n",
         "| goal | value | 95 % interval | reached |",
         "| --- | --- | --- | --- |",
         _goal("recall (verdicts) ≥ 0.99", ours.recall, ours.recall_interval, 0.99),

@@ -29,7 +29,9 @@ def evaluate_detectors(
         list[str] | None, typer.Option("--detector", help="Only these; all by default.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only names of this split.")] = None,
-    min_fresh: Annotated[int, typer.Option(help="Only names with so many fresh answers.")] = 0,
+    min_fresh: Annotated[
+        int, typer.Option(min=0, help="Only names with so many fresh answers.")
+    ] = 0,
     fit: Annotated[
         Path | None, typer.Option(help="Training data: thresholds are re-fitted on it as well.")
     ] = None,

@@ -88,8 +88,9 @@ def synthesise(
     ] = None,
 ) -> None:
     """Play a scenario on a virtual clock: labelled captures and tables, in seconds."""
-    if hours is not None and not 0 < hours <= scenarios.LIMITS["hours"][1]:
-        raise typer.BadParameter(f"--hours is above 0 and at most {scenarios.LIMITS['hours'][1]}")
+    least, most = scenarios.LIMITS["hours"]
+    if hours is not None and not least <= hours <= most:
+        raise typer.BadParameter(f"--hours is from {least:g} to {most:g}")
     with common.clean_end():
         drawn = scenarios.load(scenario, seed=seed, hours=hours, split=split, taps=taps or ())
         with Progress(

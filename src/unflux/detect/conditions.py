@@ -174,7 +174,7 @@ BENIGN = (
         "cdn",
         "n_addresses >= 4 AND (n_networks <= 2 OR asn_concentration >= 0.5)",
         "its addresses are concentrated in one or two operators' networks, as a CDN's are",
-        "its addresses are spread over unrelated networks; a CDN's are not",
+        "its addresses are not concentrated in one or two networks, as most CDNs' are",
     ),
     Benign(
         "cloud_api",
@@ -193,8 +193,8 @@ BENIGN = (
         "volunteer_pool",
         f"n_networks >= 5 AND ({CLOSED} OR {UNPROVEN})",
         "hosts in many unrelated networks that stay, or that were not seen to leave: time and "
-        "mirror pools of volunteers look the same; hours of answers, UDP/123 traffic or the name's "
-        "age would tell",
+        "mirror pools of volunteers look the same, and so do a CDN's caches inside many providers; "
+        "hours of answers, UDP/123 traffic or the name's age would tell",
         "the hosts of volunteers' pools stay for days, and no other domain has them",
     ),
     Benign(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
 from unflux.errors import UnfluxError
+
+Kind = Literal["single_flux", "double_flux", "ns_flux", "not_flux"]
+"""What a name is; a word of one's own would count as a miss of whatever detector."""
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -15,11 +19,11 @@ class Label(msgspec.Struct, frozen=True):
 
     flux: bool
     kind: str = "unknown"
-    verdict: str | None = None
-    """single_flux, double_flux, ns_flux or not_flux; None where only flux or not is known."""
-    verdict_before: str | None = None
+    verdict: Kind | None = None
+    """None where only flux or not is known."""
+    verdict_before: Kind | None = None
     """What it is before `changes`, where it becomes of another kind."""
-    changes: datetime | None = None
+    changes: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     network: str | None = None
     """Names of one network stand or fall together: intervals are drawn over networks."""
     sub_network: str | None = None

@@ -139,7 +139,8 @@ def delays(result: Evaluation) -> list[str]:
 
 def _about(result: Evaluation) -> list[str]:
     names = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in result.names.items())
-    return [f"{names}; {result.days:.2f} days.", "", CAUTION, ""]
+    spots = [" ".join(result.blind_spots), ""] if result.blind_spots else []
+    return [f"{names}; {result.days:.2f} days.", "", *spots, CAUTION, ""]
 
 
 def _overview(result: Evaluation) -> list[str]:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from unflux import detect, enrich, features, sightings
 from unflux.detect import Detector, base
+from unflux.enrich import Enrichment
 from unflux.errors import UnfluxError
 from unflux.evaluate import delay, fit, metrics
 from unflux.evaluate.delay import Delay
@@ -71,6 +72,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """By detector: names without a label that it calls flux (the zone of a flux name aside)."""
     days: float
     kinds: dict[str, int]
+    blind_spots: list[str]
+    """Tables that were missing, and what no detector can see for want of them."""
     detectors: list[Measured]
 
 
@@ -112,10 +115,12 @@ def evaluate(
         When no labelled name was seen, or an input cannot be read.
     """
     choice = choice or Choice()
-    table = _features(paths, options, on_progress)
+    enrichment = enrich.load(options.asn_db, options.country_db)
+    table = _features(paths, options, enrichment, on_progress)
     chosen, names = _choose(table, labels, choice)
     if not len(chosen.rows):
-        raise UnfluxError("no labelled name was seen in the input")
+        counted = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in names.items())
+        raise UnfluxError(f"no labelled name is left to measure: {counted}")
     days = _days(table)
     watches = _delays(paths, options, detectors, table, chosen) if choice.delays else {}
     measured, unlabelled = [], {}
@@ -138,12 +143,16 @@ def evaluate(
         unlabelled_flux=unlabelled,
         days=days,
         kinds=dict(sorted(kinds.items())),
+        blind_spots=list(enrichment.blind_spots),
         detectors=measured,
     )
 
 
 def _features(
-    paths: Sequence[Path], options: ScanOptions, on_progress: OnProgress | None
+    paths: Sequence[Path],
+    options: ScanOptions,
+    enrichment: Enrichment,
+    on_progress: OnProgress | None = None,
 ) -> pa.Table:
     history = sightings.reduce(
         paths, options.read, format_name=options.format_name, on_progress=on_progress
@@ -153,7 +162,6 @@ def _features(
             raise UnfluxError(f"{one.path}: {one.books.error}")
     if options.window_s is not None:
         history = windows.last(history, options.window_s)
-    enrichment = enrich.load(options.asn_db, options.country_db)
     return features.compute(history, enrichment, threads=options.read.threads).table
 
 
@@ -171,7 +179,7 @@ def fit_thresholds(
     UnfluxError
         As `evaluate` does.
     """
-    table = _features(paths, options, None)
+    table = _features(paths, options, enrich.load(options.asn_db, options.country_db))
     chosen, _ = _choose(table, labels, choice or Choice())
     if not len(chosen.rows) or not chosen.flux.any():
         raise UnfluxError("no name of the training data is seen and labelled as flux")

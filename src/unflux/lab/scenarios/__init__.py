@@ -20,7 +20,14 @@ from unflux.errors import UnfluxError
 from unflux.lab.model.hashing import key_of, mix_one, uniform_one
 from unflux.lab.model.services import SETTING_NAMES, Settings
 from unflux.lab.scenarios.checking import DEFAULT_CLIENTS, DEFAULT_TAPS, TAPS, errors_of
-from unflux.lab.scenarios.values import DEFAULTS, LIMITS, MAX_LIST, lab_domain
+from unflux.lab.scenarios.values import (
+    DEFAULTS,
+    LIMITS,
+    MAX_LIST,
+    highest,
+    lab_domain,
+    outside,
+)  # fmt: skip
 
 __all__ = [
     "DEFAULTS", "DEFAULT_TAPS", "LIMITS", "MAX_LIST", "SETTING_NAMES", "SPLITS", "START", "TAPS",
@@ -98,7 +105,9 @@ def text_of(name: str) -> str:
         return resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     try:
         return Path(name).read_bytes().decode()  # the very text, for its hash
-    except (OSError, UnicodeDecodeError):
+    except UnicodeDecodeError:
+        raise ScenarioError(f"{name} is no TOML: it is not text in UTF-8") from None
+    except OSError:
         known = ", ".join(names())
         hint = f": `unflux lab show {name}` prints a scenario of this preset"
         raise ScenarioError(
@@ -113,12 +122,16 @@ def text_of_presets() -> str:
 
 
 def text_of_preset(name: str) -> str:
-    """A scenario with one network of a preset, all its settings written out."""
+    """A scenario with one network of a preset, all its settings written out.
+
+    What wakes or changes its kind only after hours is played for a day.
+    """
     _, _, rest = text_of_presets().partition(f"\n[{name}]\n")
     settings, _, _ = rest.partition("\n\n")
+    turns_h = max(highest(presets()[name].get(key)) for key in ("start_h", "ns_from_h"))
     return (
         "# `unflux lab synth FILE --out DIR` plays this file. Ranges [low, high] are drawn once.\n"
-        f'hours = 6\n\n[[service]]\npreset = "{name}"\n'
+        f'hours = {24 if turns_h else 6}\n\n[[service]]\npreset = "{name}"\n'
         "# What the preset says already: change it, or leave lines out.\n"
         f"{settings.rstrip()}\n"
     )
@@ -154,6 +167,8 @@ def load(
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits and deep nesting, too
         raise ScenarioError(f"{name} is no TOML: {error}") from None
     errors = check({**content, "taps": list(taps)} if taps else content)
+    if hours is not None:
+        errors += outside("hours", hours, "hours")
     if split is not None and split not in SPLITS:
         errors.append(f"split is one of {', '.join(SPLITS)}, not {split!r}")
     if errors:

@@ -72,7 +72,7 @@ def errors_of(content: Table, presets: dict[str, Table]) -> list[str]:
         errors += [f"{where}: {error}" for error in _check_service(table, presets)]
         if preset is None or own:
             errors += [f"{where}: {error}" for error in _together({**own, **table})]
-        if is_number(clients) and highest(table.get("infected")) > clients:
+        if is_number(clients) and clients >= 1 and highest(table.get("infected")) > clients:
             errors.append(f"{where}: infected is more than there are clients, {clients}")
     errors += _check_apexes(merged)
     errors += _too_many([one for _, one in merged])
