@@ -93,11 +93,11 @@ def cli_page() -> str:
 
 def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     """Commands below a group, in the order of the help."""
-    if not hasattr(command, "commands"):
+    if not hasattr(command, "list_commands"):
         yield path, command
         return
-    for name, below in command.commands.items():
-        yield from _commands(f"{path} {name}", below)
+    for name in command.list_commands(None):
+        yield from _commands(f"{path} {name}", command.get_command(None, name))
 
 
 def _usage(argument: Any) -> str:

@@ -38,8 +38,15 @@ def commands(path: str = "unflux", command: Any = None) -> Iterator[tuple[str, A
     """Every command and group, with the words that call it."""
     command = command or typer.main.get_command(app)
     yield path, command
-    for name, below in getattr(command, "commands", {}).items():
+    for name, below in _below(command).items():
         yield from commands(f"{path} {name}", below)
+
+
+def _below(command: Any) -> dict[str, Any]:
+    """The commands of a group, in order; a command has none."""
+    if not hasattr(command, "list_commands"):
+        return {}
+    return {name: command.get_command(None, name) for name in command.list_commands(None)}
 
 
 def _page(path: str, command: Any) -> str:
@@ -54,7 +61,7 @@ def _page(path: str, command: Any) -> str:
         ".SH SYNOPSIS", f".B {_roff(path)}", " ".join(filter(None, synopsis)) or "[--help]",
         ".SH DESCRIPTION", _roff(about),
     ]  # fmt: skip
-    below = getattr(command, "commands", {})
+    below = _below(command)
     lines += [".SH COMMANDS"] if below else []
     for name, one in below.items():
         lines += [".TP", f".B {_roff(name)}", _roff(" ".join((one.help or "").split()))]

@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from unflux import __version__
-from unflux.cli import (
-    blocked,
-    config,
-    decode,
-    doctor,
-    eval,
-    explain,
-    export,
-    lab,
-    networks,
-    rejudge,
-    scan,
-    serve,
-    trace,
-    track,
-    watch,
-    zonediff,
+
+COMMANDS = (
+    "scan",
+    "explain",
+    "export",
+    "track",
+    "zonediff",
+    "networks",
+    "trace",
+    "watch",
+    "blocked",
+    "config",
+    "serve",
+    "rejudge",
+    "decode",
+    "eval",
+    "lab",
+    "doctor",
 )
+"""Modules here, each of which registers the command of its name."""
+
+
+class Commands(TyperGroup):
+    """Loads a command when it is asked for: all of them would be a quarter of a second more."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        # Of a name that is none, those that look like it are told: that takes all of them.
+        for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
+            if name not in self.commands:
+                self.commands[name] = _load(name)
+        return self.commands.get(cmd_name)
+
+
+def _load(name: str) -> Any:
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    importlib.import_module(f"unflux.cli.{name}").register(alone)
+    made = typer.main.get_command(alone)
+    return made.commands[name] if isinstance(made, TyperGroup) else made
+
 
 app = typer.Typer(
     name="unflux",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -48,24 +75,3 @@ def root(
     ] = False,
 ) -> None:
     """Detect, track, map and block fast-flux DNS networks."""
-
-
-for command in (
-    scan,
-    explain,
-    export,
-    track,
-    zonediff,
-    networks,
-    trace,
-    watch,
-    blocked,
-    config,
-    serve,
-    rejudge,
-    decode,
-    eval,
-    lab,
-    doctor,
-):
-    command.register(app)
