@@ -240,6 +240,20 @@ def test_servers_that_move_by_halves_have_the_period_of_a_half(every_s: float) -
         assert told.seconds is None and told.at_most_s == pytest.approx(1400, rel=0.01)
 
 
+@pytest.mark.parametrize("others", [(), (7,), (7, 19), (3, 21), (5, 15, 25), (4, 9, 23)])
+def test_a_few_moves_of_all_servers_are_no_clock(others: tuple[int, ...]) -> None:
+    """Two of four move every 600 s; the other two did so, too, once in a while."""
+    found = []
+    for number in range(300):
+        moves = number * 60 // 600
+        rest = sum(one <= moves for one in others)
+        seen = tuple(
+            sorted(f"ns {one}" for one in (f"a{moves}", f"b{moves}", f"c{rest}", f"d{rest}"))
+        )
+        found.append(Sample(NOW + 60.0 * number, "a.test.", "parent", seen))
+    assert estimate(found).seconds == pytest.approx(600, rel=0.01)
+
+
 def test_servers_that_move_at_odd_times_have_a_mean_and_no_range() -> None:
     chance = random.Random(3)  # noqa: S311
     moves = list(accumulate(chance.expovariate(1 / 600) for _ in range(60)))

@@ -1,4 +1,4 @@
-"""Times and durations as people, files and tables write them: one grammar each way."""
+"""Times and durations as people, files and tables write them."""
 
 from __future__ import annotations
 
@@ -95,4 +95,5 @@ def duration_text(seconds: float) -> str:
     ('42 s', '1.5 h', '2.31 d')
     """
     size, unit = next((one for one in SHOWN if seconds >= one[0]), SHOWN[-1])
-    return f"{seconds / size:.3g} {unit}"
+    n = seconds / size
+    return f"{n:.3g} {unit}" if n < 1000 else f"{n:.0f} {unit}"

@@ -14,8 +14,8 @@ Samples farther apart than P only say "at most": when all of them differ, there 
 estimate. A period shorter than the TTL can never be seen: within its TTL nothing is asked.
 
 A move is half of the servers or more at other addresses: networks replace single agents that
-died in between. Where several die in a period, that is not enough: so moves of all servers at
-once are tried first, of ways that look often enough to see two halves of a move apart.
+died in between. Where so many die that no clock explains these moves, those of all servers at
+once are tried, of ways that look often enough to see two halves of a move apart.
 
 Where it goes wrong: a set that comes back between two samples looks as if nothing had happened; a
 cache between us and the zone shows moves late, by up to the TTL.
@@ -41,6 +41,8 @@ MAX_PAIRS = 400
 AROUND = 1.5
 """Periods are searched from the mean divided by this to the mean times this."""
 MAX_GRID = 1500
+MIN_WHOLE = 6
+"""Moves of all servers that make a clock: through two or three of them there is always one."""
 MAX_CONTRADICTED = 0.25
 """More pairs in contradiction than this share of the changes: they do not move by the clock."""
 
@@ -109,7 +111,7 @@ def estimate(samples: Sequence[Sample]) -> Period:
         return Period(None, None, at_most, *counts)
     mean = _mean(changed, still)
     close = [way for way in pairs_of(samples, ALL) if _usual_gap(way) <= mean / 2]
-    rhythms = _rhythms(close) or _rhythms(ways)
+    rhythms = _rhythms(ways, MIN_CHANGES) or _rhythms(close, MIN_WHOLE)
     if not rhythms:
         return Period(mean, None, None, *counts)
     best = min(rhythms, key=lambda one: (one.high - one.low) / one.seconds)
@@ -132,10 +134,10 @@ def _usual_gap(way: list[Pair]) -> float:
     return statistics.median(until - since for since, until, _ in way)
 
 
-def _rhythms(ways: list[list[Pair]]) -> list[Rhythm]:
-    """The clocks that explain one of the ways each."""
+def _rhythms(ways: list[list[Pair]], at_least: int) -> list[Rhythm]:
+    """The clocks that explain one of the ways each, out of so many changes at least."""
     changed, still = _lengths(ways)
-    if len(changed) < MIN_CHANGES or not still:
+    if len(changed) < at_least or not still:
         return []
     mean = _mean(changed, still)
     return [one for way in ways if (one := _rhythm(way[-MAX_PAIRS:], mean)) is not None]
@@ -154,7 +156,7 @@ def _rhythm(pairs: list[Pair], mean: float) -> Rhythm | None:
     since, until = np.array([one[:2] for one in pairs]).T
     changed = np.array([one[2] for one in pairs])
     span = until[-1] - since[0]
-    step = max(float(np.median(until - since)) / span / 4, 2 * math.log(AROUND) / MAX_GRID)
+    step = max(float(np.median(until - since) / span) / 4, 2 * math.log(AROUND) / MAX_GRID)
     grid = mean / AROUND * np.exp(np.arange(0, 2 * math.log(AROUND), step))
     wrong = np.array([_contradicted(since - since[0], until - since[0], changed, p) for p in grid])
     if wrong.min() > MAX_CONTRADICTED * changed.sum():
