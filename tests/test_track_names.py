@@ -7,13 +7,15 @@ import random
 from bisect import bisect
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, Cli
-from unflux.track import Event, Query, Record, Response, Sample, Settings
+from unflux.times import iso_of_s
+from unflux.track import Event, Query, Record, Response, Sample, Settings, picture
 from unflux.track.ask import endpoint
 from unflux.track.history import dataset_of, flush
 from unflux.track.names import NameList, name_of, read
@@ -312,3 +314,23 @@ def test_the_commands_work_together(cli: Cli, tmp_path: Path) -> None:
     assert "www.a.test. A" in dry.stdout
     wrong = cli("track", "run", "--dir", folder, "--resolver", "198.18.0.53", "--set", "floor_s=0")
     assert wrong.returncode == 2
+
+
+def test_a_picture_of_many_records_shows_all_of_the_time_and_the_name_servers() -> None:
+    def record(rdata: str, at_s: int) -> dict[str, Any]:
+        at = iso_of_s(NOW + at_s)
+        return {"owner": "ns.a.test", "rdtype": "A", "rdata": rdata, "spans": [[at, at]]}
+
+    story = {
+        "aliases": [],
+        "addresses": [record(f"192.0.2.{n % 250}", n * 60) for n in range(500)],
+        "name_servers": [record(f"198.51.100.{n}", n * 600) for n in range(50)],
+    }
+    shown = picture.some(picture.lanes(story), picture.MAX_TEXT_LANES)
+    kinds = [what for what, _, _ in shown]
+    assert (kinds.count("address"), kinds.count("server")) == (30, 10)
+    ends = [spans[0][0] - NOW for what, _, spans in shown if what == "address"]
+    assert (ends[0], ends[-1]) == (0, 499 * 60)
+    assert list(picture.text(story))[-1].startswith("… and 510 more records")
+    few = {**story, "addresses": story["addresses"][:5]}
+    assert len(picture.some(picture.lanes(few), picture.MAX_TEXT_LANES)) == 40

@@ -20,8 +20,12 @@ STATE_COLOURS = {
 }
 
 
-def lanes(story: dict[str, Any], limit: int) -> list[tuple[str, str, list[tuple[float, float]]]]:
-    """(what, label, spans in seconds) of every record, earliest first."""
+Lane = tuple[str, str, list[tuple[float, float]]]
+"""What it is, its label, and when it was seen, in seconds."""
+
+
+def lanes(story: dict[str, Any]) -> list[Lane]:
+    """A lane of every record: aliases, addresses, name servers, earliest first each."""
     found = []
     for what, key in (("alias", "aliases"), ("address", "addresses"), ("server", "name_servers")):
         for one in story[key]:
@@ -31,26 +35,40 @@ def lanes(story: dict[str, Any], limit: int) -> list[tuple[str, str, list[tuple[
                 label = f"{one['owner']} {one['rdtype']} {label}"
             spans = [(_seconds(first), _seconds(last)) for first, last in one["spans"]]
             found.append((what, label, spans))
-    return found[:limit]
+    return found
+
+
+def some(every: list[Lane], limit: int) -> list[Lane]:
+    """So many lanes at most, from all of the time; a quarter of them is for name servers."""
+    servers = [one for one in every if one[0] == "server"]
+    others = [one for one in every if one[0] != "server"]
+    n_servers = min(len(servers), max(limit // 4, limit - len(others)))
+    return _spread(others, limit - n_servers) + _spread(servers, n_servers)
+
+
+def _spread(rows: list[Lane], n: int) -> list[Lane]:
+    if len(rows) <= n:
+        return rows
+    return [rows[place * (len(rows) - 1) // max(n - 1, 1)] for place in range(n)]
 
 
 def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def _bounds(found: list[tuple[str, str, list[tuple[float, float]]]]) -> tuple[float, float]:
+def _bounds(found: list[Lane]) -> tuple[float, float]:
     times = [time for _, _, spans in found for span in spans for time in span]
     return min(times), max(*times, min(times) + 60)
 
 
 def text(story: dict[str, Any]) -> Iterator[str]:
     """Lines for a terminal: a mark where a record was seen."""
-    found = lanes(story, MAX_TEXT_LANES)
-    if not found:
+    every = lanes(story)
+    if not every:
         return
-    first, last = _bounds(found)
+    first, last = _bounds(every)
     scale = TEXT_COLUMNS / (last - first)
-    total = len(story["addresses"]) + len(story["name_servers"]) + len(story["aliases"])
+    found = some(every, MAX_TEXT_LANES)
     for what, label, spans in found:
         row = [" "] * TEXT_COLUMNS
         for begin, end in spans:
@@ -59,13 +77,14 @@ def text(story: dict[str, Any]) -> Iterator[str]:
             row[left : right + 1] = "█" * (right - left + 1)
         mark = {"address": "A", "server": "S", "alias": "→"}[what]
         yield f"{mark} {label[:44]:44} |{''.join(row)}|"
-    if total > len(found):
-        yield f"… and {total - len(found)} more records (--json, --svg)"
+    if len(every) > len(found):
+        yield f"… and {len(every) - len(found)} more records (--json, --svg)"
 
 
 def svg(story: dict[str, Any]) -> str:
     """The same as an SVG document; records beyond `MAX_LANES` are counted below it."""
-    found = lanes(story, MAX_LANES)
+    every = lanes(story)
+    found = some(every, MAX_LANES)
     height = 60 + LANE_PX * max(len(found), 1)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{LABEL_PX + PLOT_PX + 20}" '
@@ -73,7 +92,7 @@ def svg(story: dict[str, Any]) -> str:
         f'<text x="6" y="16" font-size="13">{escape(_title(story))}</text>',
     ]
     if found:
-        first, last = _bounds(found)
+        first, last = _bounds(every)
         scale = PLOT_PX / (last - first)
         parts += _states(story, first, last, scale)
         for number, (what, label, spans) in enumerate(found):
@@ -86,8 +105,7 @@ def svg(story: dict[str, Any]) -> str:
                     f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{LANE_PX - 3}" '
                     f'fill="{COLOURS[what]}"/>'
                 )
-    left_out = sum(len(story[key]) for key in ("addresses", "name_servers", "aliases")) - len(found)
-    if left_out:
+    if left_out := len(every) - len(found):
         parts.append(f'<text x="6" y="{height - 6}">and {left_out} more records</text>')
     return "\n".join([*parts, "</svg>\n"])
 
