@@ -21,6 +21,7 @@ from rich.text import Text
 from unflux.cli import common, shared
 from unflux.errors import UnfluxError
 from unflux.share import table as tables
+from unflux.share.text import counted
 from unflux.times import duration_s, iso_of_s
 
 app = typer.Typer(help="Follow suspicious names over days, politely.")
@@ -90,7 +91,7 @@ def _add(names: list[str], files: list[Path], directory: Path, as_json: bool) ->
         _print_json({"added": n_new, "known": len(found.names) - n_new, "listed": n_all,
                      "faults": faults})  # fmt: skip
     else:
-        print(f"{n_new} names added, {len(found.names) - n_new} known; {n_all} listed")
+        print(f"{counted(n_new, 'name')} added, {len(found.names) - n_new} known; {n_all} listed")
 
 
 @app.command()
@@ -106,7 +107,7 @@ def remove(
         store = Store.existing(directory)
         n_removed = store.remove_names(map(name_of, names))
         store.close()
-        print(f"{n_removed} names removed")
+        print(f"{counted(n_removed, 'name')} removed")
 
 
 @app.command("list")
