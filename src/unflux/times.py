@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 
 YEAR_10000_S = 253_402_300_800
+DAY_US = 86_400_000_000
 UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 SHOWN = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")

@@ -24,10 +24,6 @@ EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_FOUND = 0, 1, 2, 3
 Paths = Annotated[
     list[Path], typer.Argument(help="Captures, logs, or datasets of unflux; - is standard input.")
 ]
-Window = Annotated[
-    str | None,
-    typer.Option(help="Only the last 10m, 3h, 24h, 7d … of what was read; all of it by default."),
-]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first thing that is wrong.")]
 DetectorOption = Annotated[str, typer.Option("--detector", help="Which detector judges.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
@@ -59,6 +55,11 @@ def print_errors(inputs: Iterable[Input]) -> None:
     for one in inputs:
         if one.books.error:
             say(f"unflux: {sources.name_of(one.path)}: {one.books.error}")
+
+
+def none_read(inputs: Iterable[Input]) -> bool:
+    """Could no file be read to its end?"""
+    return all(one.books.error for one in inputs)
 
 
 def exit_code(inputs: Iterable[Input]) -> int:

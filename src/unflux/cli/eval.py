@@ -45,7 +45,7 @@ def evaluate_detectors(
     report_file: Annotated[
         Path | None, typer.Option("--report", help="Also write a report: NAME.md or NAME.html.")
     ] = None,
-    window: common.Window = None,
+    window: shared.Window = None,
 ) -> None:
     """Measure detectors on labelled data: what they find, what they miss, whom they accuse."""
     if report_file is not None and report_file.suffix not in (".md", ".html"):

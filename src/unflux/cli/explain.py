@@ -31,7 +31,7 @@ def explain(
     tables: shared.Tables,
     who: shared.Clients,
     detector: common.DetectorOption = "unflux",
-    window: common.Window = None,
+    window: shared.Window = None,
     windows: Annotated[
         bool,
         typer.Option(

@@ -71,7 +71,7 @@ def export(
             common.progress_bar("reading") as on_progress,
         ):
             scan = pipeline.scan(files, scan_options, on_progress)
-        if all(one.books.error for one in scan.history.inputs):
+        if common.none_read(scan.history.inputs):
             common.print_errors(scan.history.inputs)
             raise UnfluxError("none of these could be read: nothing was written")
         case = Case(scan, options)

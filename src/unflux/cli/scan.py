@@ -53,7 +53,7 @@ def scan(
         float, typer.Option(help="List names from this score on; 0 lists all.")
     ] = LISTED_SCORE,
     detector: common.DetectorOption = "unflux",
-    window: common.Window = None,
+    window: shared.Window = None,
     strict: common.Strict = False,
     fail_on_find: Annotated[
         bool, typer.Option("--fail-on-find", help="Exit with 3 when flux is found.")

@@ -192,7 +192,7 @@ def _dataset(paths: list[Path], own: Path | None, folder: Path, scan: ScanOption
                 Dataset.open(dataset), files, scan.read, on_progress=on_progress
             )
         common.print_errors(history.inputs)
-        if all(one.books.error for one in history.inputs) and not Dataset.open(dataset).files:
+        if common.none_read(history.inputs) and not Dataset.open(dataset).files:
             raise UnfluxError("none of these could be read: there is nothing to serve")
     return dataset if Dataset.is_at(dataset) else None
 

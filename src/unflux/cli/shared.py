@@ -6,7 +6,8 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,11 @@ Since = Annotated[str | None, typer.Option(help="Only from this time on.")]
 Until = Annotated[str | None, typer.Option(help="Only before this time.")]
 Vantage = Annotated[
     str, typer.Option(help="Where it was captured: client (below a cache), upstream or unknown.")
+]
+
+Window = Annotated[
+    str | None,
+    typer.Option(help="Only the last 10m, 3h, 24h, 7d … of what was read; all of it by default."),
 ]
 
 
@@ -125,20 +131,16 @@ class Cluster:
             if self.master or self.conf:
                 raise typer.BadParameter("--master and --conf go with --engine spark")
             return None
-        try:
+        with _wrong_usage():
             return SparkOptions(self.master, parse_conf(self.conf or []))
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
 
 
 def between(since: str | None, until: str | None) -> tuple[int, int]:
     """Microseconds since the epoch of ``--since`` and ``--until``."""
     now = datetime.now(UTC)
-    try:
+    with _wrong_usage():
         since_us = parse_us(since, now) if since else ANY_TIME_US[0]
         until_us = parse_us(until, now) if until else ANY_TIME_US[1]
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
     if since_us >= until_us:
         raise typer.BadParameter("--since is not before --until: nothing lies between them")
     return since_us, until_us
@@ -146,17 +148,22 @@ def between(since: str | None, until: str | None) -> tuple[int, int]:
 
 def window_s(text: str | None) -> int | None:
     """Seconds of ``--window``."""
-    try:
+    with _wrong_usage("--window"):
         return None if text is None else math.ceil(duration_s(text))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--window") from None
 
 
 def _client_key(path: Path | None) -> bytes:
-    try:
+    with _wrong_usage():
         return client_key_of(path)
+
+
+@contextmanager
+def _wrong_usage(option: str | None = None) -> Iterator[None]:
+    """What is wrong with an option's text is told as typer tells it, with the usage."""
+    try:
+        yield
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def takes_groups(command: Callable[..., None]) -> Callable[..., None]:

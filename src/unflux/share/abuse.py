@@ -20,14 +20,13 @@ from unflux.share.case import Case, Reporter, one_line_claim, top_reasons
 from unflux.share.text import visible
 from unflux.share.timeline import HOUR_US, Timeline, timelines
 from unflux.sightings import whole_file
-from unflux.times import iso
+from unflux.times import DAY_US, iso
 
 REPORTED = ("shared", "rotated")
 """Evidence that is enough to write to a network; an address that was seen once is not."""
 MAX_LISTED = 200
 """Addresses in the text for a registrar, who cannot act on them; the CSV exports have all."""
 MAX_PERIODS = 48
-DAY_US = 24 * HOUR_US
 
 Involved = tuple[Agent, list[Finding]]
 

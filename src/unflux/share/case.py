@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from unflux.detect import Finding
 from unflux.detect.base import Agent
 from unflux.pipeline import Scan
 from unflux.share.text import is_plain_name
+from unflux.times import DAY_US, iso, us_of_iso
 
 EVIDENCE = ("shared", "rotated", "answered", "unproven")
 """Evidence levels of agents, strongest first."""
@@ -139,8 +139,7 @@ class Case:
 
     def valid_until(self, last_seen: str) -> str:
         """When something that was last seen then stops being an indicator, ISO 8601."""
-        until = datetime.fromisoformat(last_seen) + timedelta(days=self.options.valid_days)
-        return f"{until:%Y-%m-%dT%H:%M:%S}.{until.microsecond:06}Z"
+        return iso(us_of_iso(last_seen) + self.options.valid_days * DAY_US) or ""
 
 
 def why_no_indicator(finding: Finding) -> str | None:

@@ -110,8 +110,7 @@ def estimate(samples: Sequence[Sample]) -> Period:
         at_most = min((way[-1][1] - way[0][0]) / max(len(way) - 1, 1) for way in ways)
         return Period(None, None, at_most, *counts)
     mean = _mean(changed, still)
-    close = [way for way in pairs_of(samples, ALL) if _usual_gap(way) <= mean / 2]
-    rhythms = _rhythms(ways, MIN_CHANGES) or _rhythms(close, MIN_WHOLE)
+    rhythms = _rhythms(ways, mean) or _of_whole_moves(samples, mean / 2)
     if not rhythms:
         return Period(mean, None, None, *counts)
     best = min(rhythms, key=lambda one: (one.high - one.low) / one.seconds)
@@ -134,13 +133,18 @@ def _usual_gap(way: list[Pair]) -> float:
     return statistics.median(until - since for since, until, _ in way)
 
 
-def _rhythms(ways: list[list[Pair]], at_least: int) -> list[Rhythm]:
-    """The clocks that explain one of the ways each, out of so many changes at least."""
-    changed, still = _lengths(ways)
-    if len(changed) < at_least or not still:
-        return []
-    mean = _mean(changed, still)
+def _rhythms(ways: list[list[Pair]], mean: float) -> list[Rhythm]:
+    """The clocks that explain one of the ways each."""
     return [one for way in ways if (one := _rhythm(way[-MAX_PAIRS:], mean)) is not None]
+
+
+def _of_whole_moves(samples: Sequence[Sample], gap_s: float) -> list[Rhythm]:
+    """The same of moves of all servers, of ways that look that often."""
+    ways = [way for way in pairs_of(samples, ALL) if _usual_gap(way) <= gap_s]
+    changed, still = _lengths(ways)
+    if len(changed) < MIN_WHOLE or not still:
+        return []
+    return _rhythms(ways, _mean(changed, still))
 
 
 class Rhythm(NamedTuple):

@@ -9,10 +9,10 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from unflux.detect import FLUX_VERDICTS, VERDICTS
 from unflux.errors import UnfluxError
+from unflux.times import us_of_iso
 
 MAX_LENGTH = 500
 MAX_TERMS = 20
@@ -137,10 +137,7 @@ def _number(field: str, operator: str, value: str) -> tuple[str, float]:
 
 def _time(field: str, operator: str, value: str) -> tuple[str, float]:
     try:
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        at_us = round(moment.timestamp() * 1_000_000)
+        at_us = us_of_iso(value)
     except (ValueError, OverflowError):
         raise ValueError(
             f"{field} is compared with a time, such as {field}:>=2026-01-31T12:00"

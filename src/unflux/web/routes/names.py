@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from unflux.pipeline import bare
 from unflux.share import cof
+from unflux.times import iso, us_of
 from unflux.web import portrait, schemas
 from unflux.web.auth import Reader, SiteHere
 from unflux.web.history import Facts
@@ -111,7 +112,7 @@ def name_sightings(
 
 
 def _sighting(row: dict[str, Any]) -> dict[str, Any]:
-    times = {key: f"{row[key]:%Y-%m-%dT%H:%M:%S.%fZ}" for key in ("time_first", "time_last")}
+    times = {key: iso(us_of(row[key])) for key in ("time_first", "time_last")}
     kept = ("rdtype", "rdata", "count", "count_raw", "ttl_min", "ttl_max", "vantage")
     return {"owner": bare(row["owner"]), **{key: row[key] for key in kept}, **times}
 
